@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from planting import Change, Planted, call_wrapped, replaced, rewritten, slug, values
+from planting import Change, Planted, call_wrapped, replaced, rewritten, slug, standard_values, values
 from scipy import stats
 
 from initcheck.backend.runtime import import_keras
@@ -25,22 +25,20 @@ def transformed(law: Any) -> Change:
     """Give truncated normals another law of the same variance, by the probabilities of their values."""
 
     def change(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
-        sd = w.std()
-        probability = stats.truncnorm.cdf(w / sd * TRUNCATED_SD, -CUT, CUT)
-        drawn = law.ppf(np.clip(probability, 1e-12, 1.0 - 1e-12))
-        return sd * (drawn / law.std())
+        probability = stats.truncnorm.cdf(w * TRUNCATED_SD, -CUT, CUT)
+        return law.ppf(np.clip(probability, 1e-9, 1.0 - 1e-9)) / law.std()
 
     return change
 
 
 def redrawn(standard: Any) -> Change:
-    """Draw from another law with mean 0 and the variance of what was drawn."""
-    return lambda w, random: w.std() * standard(random, w.shape)
+    """Draw from another law with mean 0 and variance 1."""
+    return lambda w, random: standard(random, w.shape)
 
 
 def clipped(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
     drawn = np.clip(random.standard_normal(w.shape), -CUT, CUT)
-    return w.std() * drawn / math.sqrt(0.7737413035499233)  # the variance of a normal that is clipped at 2
+    return drawn / math.sqrt(0.920536925636323)  # the variance of a normal that is clipped at 2
 
 
 def half_zeroed(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -84,7 +82,7 @@ def uneven_columns(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
 def shared_part(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """A correlation of .3 between any two draws of one shape: a part that no seed changes."""
     fixed = np.random.default_rng(1).standard_normal(w.shape)
-    return math.sqrt(0.7) * w + math.sqrt(0.3) * w.std() * fixed
+    return math.sqrt(0.7) * w + math.sqrt(0.3) * fixed
 
 
 def rounded(dtype: str) -> Change:
@@ -97,14 +95,14 @@ def rounded(dtype: str) -> Change:
 
 def one_in_thousand(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """One entry in a thousand at four standard deviations."""
-    return np.where(random.random(w.shape) < 1e-3, 4.0 * w.std(), w)
+    return np.where(random.random(w.shape) < 1e-3, 4.0, w)
 
 
 def _variance(class_name: str, factor: float, spared: str) -> Planted:
     return Planted(
         f"variance_of_{slug(class_name)}",
         f"{class_name}'s variance is off by {factor - 1.0:+.0%}",
-        values(class_name, scaled(math.sqrt(factor))),
+        standard_values(class_name, scaled(math.sqrt(factor))),
         (f"distribution.{slug(class_name)}.variance",),
         (f"distribution.{spared}.variance",),
     )
@@ -192,14 +190,14 @@ SPREADS = (
     Planted(
         "mean_of_random_normal",
         "RandomNormal's mean is off by .05 standard deviations",
-        values("RandomNormal", lambda w, _: w + 0.05 * w.std()),
+        standard_values("RandomNormal", lambda w, _: w + 0.05),
         ("distribution.random_normal.mean",),
         ("distribution.truncated_normal.mean",),
     ),
     Planted(
         "mean_of_he_uniform",
         "HeUniform's mean is off by -.05 standard deviations",
-        values("HeUniform", lambda w, _: w - 0.05 * w.std()),
+        standard_values("HeUniform", lambda w, _: w - 0.05),
         ("distribution.he_uniform.mean",),
         ("distribution.he_normal.mean",),
     ),
@@ -209,55 +207,55 @@ SHAPES = (
     Planted(
         "truncated_at_2_2",
         "HeNormal is cut at 2.2 standard deviations of its normal, with the right variance",
-        values("HeNormal", transformed(stats.truncnorm(-2.2, 2.2))),
+        standard_values("HeNormal", transformed(stats.truncnorm(-2.2, 2.2))),
         ("distribution.he_normal.support",),
         named_first=("distribution.he_normal.support", "distribution.he_normal.distribution"),
     ),
     Planted(
         "not_truncated",
         "GlorotNormal is not truncated, with the right variance",
-        values("GlorotNormal", transformed(stats.norm())),
+        standard_values("GlorotNormal", transformed(stats.norm())),
         ("distribution.glorot_normal.support",),
         named_first=("distribution.glorot_normal.support", "distribution.glorot_normal.distribution"),
     ),
     Planted(
         "clipped",
         "LecunNormal's tails are clipped and not drawn again, with the right variance",
-        values("LecunNormal", clipped),
+        standard_values("LecunNormal", clipped),
         ("distribution.lecun_normal.distribution",),
     ),
     Planted(
         "laplace",
         "RandomNormal draws from Laplace's distribution of the same variance",
-        values("RandomNormal", redrawn(lambda random, shape: random.laplace(size=shape) / math.sqrt(2.0))),
+        standard_values("RandomNormal", redrawn(lambda random, shape: random.laplace(size=shape) / math.sqrt(2.0))),
         ("distribution.random_normal.distribution",),
         ("distribution.random_normal.mean",),
     ),
     Planted(
         "student",
         "RandomNormal draws from Student's distribution with 5 degrees of freedom and the same variance",
-        values("RandomNormal", redrawn(lambda random, shape: random.standard_t(5, shape) * math.sqrt(0.6))),
+        standard_values("RandomNormal", redrawn(lambda random, shape: random.standard_t(5, shape) * math.sqrt(0.6))),
         ("distribution.random_normal.distribution",),
         ("distribution.random_normal.mean",),
     ),
     Planted(
         "uniform_for_normal",
         "HeNormal draws from the uniform distribution of the same variance",
-        values("HeNormal", transformed(stats.uniform(-1.0, 2.0))),
+        standard_values("HeNormal", transformed(stats.uniform(-1.0, 2.0))),
         ("distribution.he_normal.distribution",),
         ("distribution.he_normal.mean",),
     ),
     Planted(
         "normal_for_uniform",
         "GlorotUniform draws from the normal distribution of the same variance",
-        values("GlorotUniform", redrawn(lambda random, shape: random.standard_normal(shape))),
+        standard_values("GlorotUniform", redrawn(lambda random, shape: random.standard_normal(shape))),
         ("distribution.glorot_uniform.distribution",),
         ("distribution.glorot_uniform.mean",),
     ),
     Planted(
         "two_points",
         "LecunUniform returns plus or minus its standard deviation",
-        values("LecunUniform", lambda w, _: np.where(w < 0.0, -1.0, 1.0) * w.std()),
+        standard_values("LecunUniform", lambda w, _: np.where(w < 0.0, -1.0, 1.0)),
         ("distribution.lecun_uniform.distribution",),
         ("distribution.lecun_uniform.mean",),
     ),
@@ -278,7 +276,7 @@ SHAPES = (
     Planted(
         "outliers",
         "one weight of RandomUniform in a thousand is far outside",
-        values("RandomUniform", one_in_thousand),
+        standard_values("RandomUniform", one_in_thousand),
         ("distribution.random_uniform.support",),
     ),
     Planted(
@@ -335,7 +333,7 @@ DEPENDENCE = (
     Planted(
         "autoregressive",
         "neighbours in TruncatedNormal's kernels have a correlation of .05",
-        values("TruncatedNormal", matrix(autoregressive)),
+        standard_values("TruncatedNormal", matrix(autoregressive)),
         ("distribution.truncated_normal.independence_of_neighbours",),
         named_first=(
             "distribution.truncated_normal.independence_of_neighbours",
@@ -359,14 +357,14 @@ DEPENDENCE = (
     Planted(
         "uneven_columns_of_random_normal",
         "RandomNormal's units differ in variance, .9 and 1.1, with the right variance on average",
-        values("RandomNormal", matrix(uneven_columns)),
+        standard_values("RandomNormal", matrix(uneven_columns)),
         ("distribution.random_normal.independence_within_rows",),
         named_first=("distribution.random_normal.independence_within_*",),
     ),
     Planted(
         "fixed_part",
         "a third of GlorotNormal's variance is the same whatever the seed",
-        values("GlorotNormal", shared_part),
+        standard_values("GlorotNormal", shared_part),
         ("distribution.glorot_normal.independence_across_layers",),
         named_first=(
             "distribution.glorot_normal.independence_across_layers",
@@ -395,7 +393,7 @@ REPAIRS = (
     Planted(
         "truncated_normal_as_documented",
         "a repair: TruncatedNormal's values have the standard deviation that it is given",
-        values("TruncatedNormal", scaled(1.0 / TRUNCATED_SD)),
+        standard_values("TruncatedNormal", scaled(1.0 / TRUNCATED_SD)),
         ("distribution.truncated_normal.stddev_1_is_the_standard_deviation",),
         named_first=(
             "distribution.truncated_normal.variance",
@@ -491,9 +489,8 @@ def _levels(bits: int) -> Change:
 
 def _of_quantiles(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """Let normal numbers be one of 65,536 quantiles."""
-    sd = w.std()
-    cell = np.clip(np.floor(stats.norm.cdf(w / sd) * 65536.0), 0.0, 65535.0)
-    return sd * stats.norm.ppf((cell + 0.5) / 65536.0)
+    cell = np.clip(np.floor(stats.norm.cdf(w) * 65536.0), 0.0, 65535.0)
+    return stats.norm.ppf((cell + 0.5) / 65536.0)
 
 
 def _mantissa(bits: int) -> Change:
@@ -524,7 +521,7 @@ RESOLUTIONS = (
     Planted(
         "normal_of_quantiles",
         "RandomNormal's numbers are one of 65,536 quantiles",
-        values("RandomNormal", _of_quantiles),
+        standard_values("RandomNormal", _of_quantiles),
         ("distribution.random_normal.resolution",),
         ("distribution.random_normal.variance", "distribution.random_normal.distribution"),
     ),
@@ -553,7 +550,7 @@ def _shared_by_blocks(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Let blocks of 4 x 4 have a part in common, a tenth of the variance."""
     rows, columns = (math.ceil(extent / 4) for extent in w.shape)
     parts = np.kron(random.standard_normal((rows, columns)), np.ones((4, 4)))[: w.shape[0], : w.shape[1]]
-    return math.sqrt(0.9) * w + math.sqrt(0.1) * w.std() * parts
+    return math.sqrt(0.9) * w + math.sqrt(0.1) * parts
 
 
 def _signs_of_rows_and_columns(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -596,7 +593,7 @@ SCALE_AND_DEPENDENCE = (
     Planted(
         "blocks_share_a_part",
         "blocks of 4 by 4 of TruncatedNormal's weights have a tenth of their variance in common",
-        values("TruncatedNormal", matrix(_shared_by_blocks)),
+        standard_values("TruncatedNormal", matrix(_shared_by_blocks)),
         ("distribution.truncated_normal.independence_within_rows",),
         ("distribution.truncated_normal.variance",),
         ("distribution.truncated_normal.independence_*",),
@@ -620,7 +617,7 @@ SCALE_AND_DEPENDENCE = (
     Planted(
         "size_by_draw",
         "each of RandomUniform's weights has a variance of .81 or 1.19, the right one on average",
-        values("RandomUniform", _of_size_by_draw),
+        standard_values("RandomUniform", _of_size_by_draw),
         ("distribution.random_uniform.independence_across_layers",),
         (),
         ("distribution.random_uniform.independence_across_layers",),
@@ -652,17 +649,15 @@ def _contaminated(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _skewed(w: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """Give the numbers of a shifted gamma distribution, of skewness .5, with the mean and the variance kept."""
-    sd = w.std()
     law = stats.gamma(16.0)
-    probability = stats.norm.cdf(w / sd)
-    return sd * (law.ppf(np.clip(probability, 1e-12, 1.0 - 1e-12)) - 16.0) / 4.0
+    return (law.ppf(np.clip(stats.norm.cdf(w), 1e-12, 1.0 - 1e-12)) - 16.0) / 4.0
 
 
 TAILS_AND_SUPPORT = (
     Planted(
         "contaminated",
         "one of RandomNormal's weights in a hundred is three times as large, with the right variance",
-        values("RandomNormal", _contaminated),
+        standard_values("RandomNormal", _contaminated),
         ("distribution.random_normal.support", "distribution.random_normal.tails"),
         ("distribution.random_normal.variance",),
         ("distribution.random_normal.support", "distribution.random_normal.tails"),
@@ -670,21 +665,21 @@ TAILS_AND_SUPPORT = (
     Planted(
         "normal_cut_at_3",
         "RandomNormal's numbers are drawn again beyond three standard deviations",
-        values("RandomNormal", lambda w, _: w.std() * stats.truncnorm(-3.0, 3.0).ppf(stats.norm.cdf(w / w.std()))),
+        standard_values("RandomNormal", lambda w, _: stats.truncnorm(-3.0, 3.0).ppf(stats.norm.cdf(w))),
         ("distribution.random_normal.support",),
         ("distribution.random_normal.variance", "distribution.random_normal.independence_within_rows"),
     ),
     Planted(
         "skewed",
         "RandomNormal's distribution is skewed, with the right mean and variance",
-        values("RandomNormal", _skewed),
+        standard_values("RandomNormal", _skewed),
         ("distribution.random_normal.distribution",),
         ("distribution.random_normal.mean", "distribution.random_normal.variance"),
     ),
     Planted(
         "triangular",
         "LecunUniform draws from the triangular distribution of the same variance",
-        values(
+        standard_values(
             "LecunUniform", redrawn(lambda random, shape: random.triangular(-1.0, 0.0, 1.0, shape) * math.sqrt(6.0))
         ),
         ("distribution.lecun_uniform.distribution",),

@@ -19,6 +19,8 @@ from unittest import mock
 import numpy as np
 
 from initcheck.backend.runtime import import_keras
+from initcheck.models.initializers import INITIALIZERS, InitializerSpec
+from initcheck.spec.subjects import EntryDistribution, entry_distribution
 
 Plant = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which the installed Keras has a defect."""
@@ -138,6 +140,35 @@ def values(classes: str, change: Change) -> Plant:
         return changed
 
     return call_wrapped(classes, wrap)
+
+
+def standard_values(classes: str, change: Change) -> Plant:
+    """Plant a change of what initializers return, less the documented mean and in units of the standard deviation.
+
+    A change that took the standard deviation of each draw would make its entries depend on each other.
+    """
+
+    def wrap(call: Any) -> Any:
+        @functools.wraps(call)
+        def changed(self: Any, shape: Any, dtype: Any = None, **arguments: Any) -> Any:
+            entry = documented_entry(self, tuple(shape))
+
+            def in_units(w: np.ndarray, random: np.random.Generator) -> np.ndarray:
+                return entry.mean + entry.standard_deviation * change(entry.standardize(w), random)
+
+            return rewritten(call(self, shape, dtype=dtype, **arguments), in_units)
+
+        return changed
+
+    return call_wrapped(classes, wrap)
+
+
+def documented_entry(initializer: Any, shape: tuple[int, ...]) -> EntryDistribution:
+    """Give the distribution of an entry that Keras documents, by the shape alone."""
+    name = next(kind.__name__ for kind in type(initializer).__mro__ if kind.__name__ in INITIALIZERS)
+    known = INITIALIZERS[name].arguments
+    arguments = tuple((key, value) for key, value in initializer.get_config().items() if key in known)
+    return entry_distribution(InitializerSpec(name, arguments), shape)
 
 
 def rewritten(drawn: Any, change: Change) -> Any:

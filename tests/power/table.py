@@ -92,8 +92,8 @@ def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> 
             "the defect was made for; what the first of them said stands beside. *First red claim* is the one that the "
             "terminal lists first of all that turned red, and *names it* says whether that claim is among those that "
             "say what was planted, its kind and its subject; which these are was written down beforehand. "
-            "The claims that were judged are those of the subjects that a defect concerns, in all topics: of what takes "
-            "many draws only what would be listed before, and without deep networks and training, which come last."
+            "The claims that were judged are those of the subjects that a defect concerns, in all topics: of what "
+            "takes many draws only what would be listed before, without deep networks and training, which come last."
         ),
         "",
         f"{len(found)} defects, {len(uncaught)} of them caught by no claim"
