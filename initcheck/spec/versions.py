@@ -32,7 +32,7 @@ class KerasVersions:
         """Say which: "3.15 and newer"."""
         since, until = format_version(self.since), format_version(self.until)
         if since and until:
-            return f"{since} until {until} came"
+            return f"{since} and newer, before {until}"
         return f"{since} and newer" if since else f"before {until}" if until else "all versions"
 
 

@@ -50,7 +50,7 @@ def test_versions_are_ordered_as_they_were_made(versions, inside, outside):
 def test_versions_are_written_for_readers():
     assert str(KerasVersions(since="3.15")) == "3.15 and newer"
     assert str(KerasVersions(until="3.13")) == "before 3.13"
-    assert str(KerasVersions("3.13", "3.15")) == "3.13 until 3.15 came"
+    assert str(KerasVersions("3.13", "3.15")) == "3.13 and newer, before 3.15"
     assert format_version("3.16.0.dev2026100704") == "3.16 (nightly of 2026-10-07)"
     assert str(EVERY) == "all versions"
 

@@ -150,9 +150,9 @@ class Matching:
             if then.kind != now.kind:
                 yield LayerChange(after, now.kind, CLASS, then.kind, now.kind)
                 continue
-            # A new version of Keras may give its own layers settings that they had not before.
-            only_common = moved and not now.code
-            yield from _compare(after, now.kind, then.config, now.config, only_common=only_common)
+            # A new version of Keras may give its own layers settings that they had not, and write axes otherwise.
+            keras_moved = moved and not now.code
+            yield from _compare(after, now.kind, then.config, now.config, keras_moved=keras_moved)
         if self.knows_facts:
             yield from self._list_calls()
 
@@ -326,16 +326,26 @@ def _list_gaps(
 
 
 def _compare(
-    path: str, kind: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None, *, only_common: bool = False
+    path: str, kind: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None, *, keras_moved: bool = False
 ) -> Iterator[LayerChange]:
-    """Compare settings by name; one that is not there is None, unless only those on both sides are compared."""
+    """Compare settings by name; one that is not there is None, unless Keras may have given it or written it."""
     if then is None or now is None:
         return
     for name in [*now, *(name for name in then if name not in now)]:
-        if only_common and not (name in then and name in now):
+        if keras_moved and not (name in then and name in now and not _are_same_axes(then[name], now[name])):
             continue
         if then.get(name) != now.get(name):
             yield LayerChange(path, kind, name, then.get(name), now.get(name))
+
+
+def _are_same_axes(then: Any, now: Any) -> bool:
+    """Find whether axes that were counted from the end are counted from the front: -1 and 2 of three."""
+    sides = [each if isinstance(each, (list, tuple)) else [each] for each in (then, now)]
+    if len(sides[0]) != len(sides[1]) or not all(type(axis) is int for axis in (*sides[0], *sides[1])):
+        return False
+    pairs = [(min(pair), max(pair)) for pair in zip(*sides, strict=True)]
+    # The distance is the number of axes, the same for each.
+    return len({front - end for end, front in pairs}) == 1 and all(end < 0 <= front for end, front in pairs)
 
 
 FACTS: Final = {

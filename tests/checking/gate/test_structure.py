@@ -121,6 +121,29 @@ def test_a_setting_of_keras_own_layers_under_a_new_version_may_be_kerass():
     assert cause.origin == "model"
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        (-1, 2, True),
+        ([-1], [2], True),
+        ([-2, -1], [1, 2], True),
+        ([2], [-1], True),
+        (-1, -2, False),
+        (1, 2, False),
+        ([-2, -1], [2, 2], False),
+        ([-1], [1, 2], False),
+        (False, True, False),
+        ("same", "valid", False),
+    ],
+)
+def test_axes_that_a_new_version_counts_from_the_front_are_the_same(then, now, same):
+    before = change_layer(PLAIN, "dense_1", axis=then)
+    after = change_layer(PLAIN, "dense_1", axis=now)
+    assert (compare(before, after).verdict, compare(before, before).verdict) == ("changed", "same")
+    newer = replace(after, versions={**VERSIONS, "keras": "3.16.0"})
+    assert compare(before, newer).verdict == ("same" if same else "changed")
+
+
 def test_code_decides_nothing_and_explains_what_was_measured():
     before, after = (change_layer(PLAIN, "dense_1", code=each) for each in ("a" * 16, "b" * 16))
     assert compare(before, after).verdict == "same"

@@ -1,0 +1,398 @@
+"""Compares runs of the specification under several versions of Keras: what was fixed, what broke, and when.
+
+``tox run -e keras312`` and its like leave a ``spec.json`` each; ``tox run -e versions`` reads them all. It leaves
+``versions.html``, ``versions.md`` and ``versions.csv`` in ``reports/``, and ends with 1 if a claim did not come out as
+specified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from initcheck.core.errors import DataError
+from initcheck.core.files import check_writable, publish_files
+from initcheck.core.formatting import count, format_short
+from initcheck.pages.document import (
+    Answer,
+    Block,
+    Bullets,
+    Cell,
+    CodeBlock,
+    Definitions,
+    Details,
+    Document,
+    Row,
+    Section,
+    Table,
+    linked,
+    paragraph,
+    prose,
+    strong,
+    table_row,
+)
+from initcheck.pages.html import render_pages
+from initcheck.spec.causes import CAUSES
+from initcheck.spec.claim import Evidence
+from initcheck.spec.records import SCHEMA_VERSION, STATUSES, ClaimRecord, SpecificationRecord, count_statuses
+from initcheck.spec.report.claims import TONES, has_interval, name_topic
+from initcheck.spec.report.false_claims import is_ratio
+from initcheck.spec.versions import format_version, order
+
+Kind = Literal["broke", "fixed", "came", "ended", "changed"]
+
+NOT_RUN: Final = "not run"
+_MARKS: Final[dict[Kind, str]] = {
+    "broke": "growing-5",
+    "fixed": "kept",
+    "came": "symmetric",
+    "ended": "unknown",
+    "changed": "fading-2",
+}
+_TITLES: Final[dict[Kind, str]] = {
+    "broke": "What broke",
+    "fixed": "What was fixed",
+    "came": "What came",
+    "ended": "What ended",
+    "changed": "What is otherwise, and breaks no law",
+}
+_LEADS: Final[dict[Kind, str]] = {
+    "broke": "These claims held, and are false since.",
+    "fixed": "These claims were false, and hold since.",
+    "came": "These claims are about what older versions do not have.",
+    "ended": "These claims are about what newer versions do not have, such as the way in which a fault showed.",
+    "changed": "These claims state what the implementation happens to do.",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Claims whose status is another from one version on, for one reason."""
+
+    kind: Kind
+    reason: str
+    """The slug of the cause of what was fixed or broke; empty for the others."""
+    version: str
+    """The first that is otherwise: the one that the claims name, else the first that was run."""
+    claims: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What changed, in a sentence without its full stop."""
+        if self.reason:
+            return CAUSES[self.reason].title
+        subjects = dict.fromkeys(claim.split(".")[1].replace("_", " ") for claim in self.claims)
+        return ", ".join(subjects)
+
+
+class Runs:
+    """The runs, the oldest version of Keras first."""
+
+    def __init__(self, records: Sequence[SpecificationRecord]) -> None:
+        self.records = sorted(records, key=lambda record: order(record.versions["keras"]))
+        self.versions = [record.versions["keras"] for record in self.records]
+        if len(set(self.versions)) < len(self.versions) or len(self.versions) < 2:
+            raise DataError(f"Give one run of each of several versions of Keras. Received: {', '.join(self.versions)}.")
+        by_version = [{claim.id: claim for claim in record.claims} for record in self.records]
+        # In the order of the newest run that has them.
+        ids = dict.fromkeys(name for claims in reversed(by_version) for name in claims)
+        self.claims = {name: tuple(claims.get(name) for claims in by_version) for name in ids}
+
+    def statuses(self, claim: str) -> tuple[str, ...]:
+        """Give the status of a claim in each version."""
+        return tuple(NOT_RUN if record is None else record.status for record in self.claims[claim])
+
+    @property
+    def same(self) -> list[str]:
+        """The claims of one status in all versions."""
+        return [name for name in self.claims if len(set(self.statuses(name))) == 1]
+
+    @property
+    def amiss(self) -> list[str]:
+        """The claims that did not come out as specified in some version."""
+        return [name for name, own in self.claims.items() if not all(each is None or each.green for each in own)]
+
+    @property
+    def changes(self) -> list[Change]:
+        """What changed: what broke first, then what was fixed; of a kind the newest first."""
+        found: dict[tuple[Kind, str, str], list[str]] = {}
+        for name, own in self.claims.items():
+            for (older, newer), version in zip(pairwise(own), self.versions[1:], strict=True):
+                if older is not None and newer is not None and older.green and newer.green:
+                    changed = _describe_change(older, newer, version)
+                    if changed is not None:
+                        found.setdefault(changed, []).append(name)
+        kinds = list(_MARKS)
+        changes = [Change(*key, tuple(claims)) for key, claims in found.items()]
+        newest_first = sorted(changes, key=lambda change: order(change.version), reverse=True)
+        return sorted(newest_first, key=lambda change: kinds.index(change.kind))
+
+
+def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tuple[Kind, str, str] | None:
+    if older.status == newer.status:
+        return None
+    since = newer.keras.since or version
+    match older.status, newer.status:
+        case "refuted", "holds":
+            return "fixed", older.cause, since
+        case "holds", "refuted":
+            return "broke", newer.cause, since
+        case "not there", _:
+            return "came", "", since
+        case _, "not there":
+            return "ended", "", older.keras.until or version
+    return "changed", "", version
+
+
+def read_run(path: Path) -> SpecificationRecord:
+    """Read what ``initcheck spec --report`` wrote as ``spec.json``."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(f"{path} is no spec.json of schema version {SCHEMA_VERSION}. Run the specification once more.")
+    claims = tuple(
+        ClaimRecord.from_plain({**plain, "evidence": {k: _number(v) for k, v in plain["evidence"].items()}})
+        for plain in facts["claims"]
+    )
+    names = ("left_out", "seed", "command_line", "started", "duration_seconds", "versions")
+    return SpecificationRecord(claims=claims, **{name: facts[name] for name in names})
+
+
+def _number(value: Any) -> Any:
+    """Undo what JSON makes of numbers that are not finite."""
+    if isinstance(value, list):
+        return tuple(map(_number, value))
+    if value is None:
+        return math.nan
+    return float(value) if value in ("inf", "-inf") else value
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def build_page(runs: Runs) -> Document:
+    """Build the page: what changed, then each change claim by claim, then what is the same in all."""
+    changes, amiss = runs.changes, runs.amiss
+    sections = []
+    if amiss:
+        reasons = tuple(
+            prose(strong(f"Keras {format_version(version)}: {each.id} is {each.status}. "), each.reason)
+            for name in amiss
+            for version, each in zip(runs.versions, runs.claims[name], strict=True)
+            if each is not None and not each.green
+        )
+        sections.append(Section("amiss", "Not as specified", (Bullets(reasons), _tabulate(runs, amiss))))
+    sections += [section for kind in _MARKS if (section := _write_kind(runs, changes, kind)) is not None]
+    sections += [_write_same(runs), _write_method(runs)]
+    *older, newest = map(format_version, runs.versions)
+    subtitle = prose(f"{count(len(runs.claims), 'claim')}, measured under Keras {', '.join(older)} and {newest}.")
+    return Document("The specification, by version of Keras", subtitle, tuple(sections), _write_answer(runs, changes))
+
+
+def _write_answer(runs: Runs, changes: Sequence[Change]) -> Answer:
+    fixed, broke = (Counter(change.kind for change in changes)[kind] for kind in ("fixed", "broke"))
+    first, last = format_version(runs.versions[0]), format_version(runs.versions[-1])
+    verdict = (
+        f"Keras {first} to {last}: {count(fixed, 'fault')} fixed, {broke} new; "
+        f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out the same in all {len(runs.versions)}."
+    )
+    amiss = runs.amiss
+    if amiss:
+        verdict = f"Not as specified in some version: {count(len(amiss), 'claim')}. {verdict}"
+    values = (
+        (str(_claims_of(changes, "fixed")), "claims hold now that were false"),
+        (str(_claims_of(changes, "broke")), "claims are false now that held"),
+        (str(_claims_of(changes, "came", "ended")), "claims are about some versions only"),
+    )
+    rows = tuple(
+        table_row(
+            CAUSES[change.reason].label,
+            Cell(
+                change.kind,
+                (f"Keras {format_version(change.version)}", count(len(change.claims), "claim")),
+                tone=_MARKS[change.kind],
+            ),
+            link=_anchor(change),
+        )
+        for change in changes
+        if change.kind in ("broke", "fixed")
+    )
+    caption = prose("What changed, and since when; each leads to its claims.")
+    table = Table(caption, ("What", "Change"), rows, code_headers=False)
+    return Answer(prose(verdict), "failed" if amiss else "passed", values, (table,) if rows else ())
+
+
+def _claims_of(changes: Sequence[Change], *kinds: str) -> int:
+    return sum(len(change.claims) for change in changes if change.kind in kinds)
+
+
+def _anchor(change: Change) -> str:
+    return f"{change.kind}-{change.reason}" if change.reason else f"{change.kind}-{change.version}"
+
+
+def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | None:
+    own = [change for change in changes if change.kind == kind]
+    if not own:
+        return None
+    lead = paragraph(_LEADS[kind])
+    if kind in ("broke", "fixed"):
+        parts = tuple(
+            Section(_anchor(change), change.title, _write_change(runs, change), brief=CAUSES[change.reason].label)
+            for change in own
+        )
+        return Section(kind, _TITLES[kind], (lead,), parts)
+    folded = tuple(
+        Details(
+            prose(
+                strong(f"Keras {format_version(change.version)}"),
+                f": {count(len(change.claims), 'claim')} on {change.title}",
+            ),
+            (_tabulate(runs, change.claims),),
+        )
+        for change in own
+    )
+    return Section(kind, _TITLES[kind], (lead, *folded))
+
+
+def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
+    cause = CAUSES[change.reason]
+    since = f" {change.kind.capitalize()} in Keras {format_version(change.version)}."
+    blocks: list[Block] = [paragraph(cause.text, since)]
+    if cause.code:
+        blocks.append(CodeBlock(f"{cause.code}\n# prints {cause.prints}\n# in Keras {cause.keras}"))
+    if cause.issues:
+        links = [linked(address.removeprefix("https://github.com/"), address) for address in cause.issues]
+        blocks.append(Bullets(tuple(prose("See ", link, ".") for link in links)))
+    table = _tabulate(runs, change.claims)
+    summary = prose(count(len(change.claims), "claim"))
+    listed = table if len(change.claims) <= 2 else Details(summary, (table,))
+    return (*blocks, _show_worst(runs, change), listed)
+
+
+def _show_worst(runs: Runs, change: Change) -> Definitions:
+    """Show what was measured before and since, of the claim that was farthest off."""
+    pairs = [pair for name in change.claims for pair in pairwise(zip(runs.versions, runs.claims[name], strict=True))]
+    changed = [pair for pair in pairs if {each.status for _, each in pair if each} == {"refuted", "holds"}]
+    before, since = max(changed, key=lambda pair: max(_distance(each.evidence) for _, each in pair if each is not None))
+    claim = before[1] or since[1]
+    assert claim is not None
+    measured = tuple(
+        (f"Keras {format_version(version)}", prose(each.reason))
+        for version, each in (before, since)
+        if each is not None
+    )
+    return Definitions((("Claimed", prose(claim.statement, f" ({claim.source})")), *measured))
+
+
+def _distance(evidence: Evidence) -> float:
+    return abs(math.log(evidence.effect)) if is_ratio(evidence) else 0.0
+
+
+def _tabulate(runs: Runs, claims: Sequence[str]) -> Table:
+    rows = tuple(
+        Row(name, tuple(_status_cell(newer, older) for older, newer in pairwise((None, *runs.claims[name]))))
+        for name in claims
+    )
+    caption = prose("What each version gave, with the value where the status is another than before.")
+    return Table(caption, ("Claim", *map(format_version, runs.versions)), rows)
+
+
+def _status_cell(claim: ClaimRecord | None, older: ClaimRecord | None) -> Cell:
+    if claim is None:
+        return Cell(NOT_RUN)
+    shown = has_interval(claim.evidence) and (older is None or older.status != claim.status)
+    notes = (format_short(claim.evidence.effect),) if shown else ()
+    return Cell(claim.status, notes, tone=TONES[claim.status], emphasis=not claim.green)
+
+
+def _write_same(runs: Runs) -> Section:
+    topics: dict[str, Counter[str]] = {}
+    for name in runs.same:
+        topics.setdefault(name.split(".")[0], Counter())[runs.statuses(name)[0]] += 1
+    statuses = [status for status in (*STATUSES, NOT_RUN) if any(counted[status] for counted in topics.values())]
+    rows = tuple(
+        table_row(name_topic(topic), *(f"{counted[status]:,}" for status in statuses))
+        for topic, counted in topics.items()
+    )
+    totals = [f"{sum(counted[status] for counted in topics.values()):,}" for status in statuses]
+    table = Table(
+        prose("Claims of one status in all versions, by topic."),
+        ("Topic", *(status.capitalize() for status in statuses)),
+        (*rows, table_row("All", *totals)),
+        code_headers=False,
+    )
+    found = ", ".join(map(" ".join, zip(totals, statuses, strict=True)))
+    summary = prose(f"{count(len(runs.same), 'claim')}: {found}")
+    return Section("same", "What is the same in all", (Details(summary, (table,)),))
+
+
+def _write_method(runs: Runs) -> Section:
+    rows = tuple(
+        table_row(
+            f"Keras {record.versions['keras']}",
+            record.started.partition("T")[0],
+            str(record.seed),
+            ", ".join(f"{number} {status}" for status, number in count_statuses(record.claims).items() if number),
+            _name_library(record.versions),
+        )
+        for record in runs.records
+    )
+    caption = prose("Each run: its day, its seed, what it found and with what.")
+    table = Table(caption, ("Version", "Day", "Seed", "Found", "With"), rows, code_headers=False)
+    how = paragraph(
+        "Each version was installed in an environment of its own, and the same claims were measured with the same "
+        "seeds. What is expected of a version is part of each claim; one that comes out otherwise turns the run red."
+    )
+    return Section("method", "How it was measured", (how, CodeBlock(runs.records[-1].command_line), table))
+
+
+def _name_library(versions: Mapping[str, str]) -> str:
+    names = ("initcheck", "tensorflow", "numpy", "python")
+    return ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+
+
+def write_table(runs: Runs) -> str:
+    """Write what differs as CSV: a line a claim, a column a version."""
+    same = set(runs.same)
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(["claim", *runs.versions])
+    lines.writerows([name, *runs.statuses(name)] for name in runs.claims if name not in same)
+    return out.getvalue()
+
+
+def find_runs(places: Sequence[Path]) -> Iterator[Path]:
+    """Find the files of runs, in folders of any depth."""
+    for place in places:
+        yield from sorted(place.rglob("spec.json")) if place.is_dir() else (place,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the results (default: reports)")
+    parser.add_argument("runs", type=Path, nargs="+", help="files spec.json, or folders that hold some")
+    options = parser.parse_args(arguments)
+    check_writable(options.out)
+    try:
+        runs = Runs([read_run(path) for path in find_runs(options.runs)])
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    files = {**render_pages(build_page(runs), "versions"), "versions.csv": write_table(runs)}
+    for path in publish_files(options.out, files):
+        sys.stdout.write(f"{path}\n")
+    return 1 if runs.amiss else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
