@@ -118,6 +118,10 @@ class Backend(Protocol):
         """How many replicates the loop of :meth:`compile_over_replicates` keeps in flight."""
         ...
 
+    def double_precision(self) -> AbstractContextManager[None]:
+        """Let float64 be float64 for the length of the context, where a backend has it only when asked."""
+        ...
+
     def outside_trace(self) -> AbstractContextManager[None]:
         """Compute eagerly for the length of the context, even while a function is traced."""
         ...
@@ -202,6 +206,10 @@ class Backend(Protocol):
 
     def as_array(self, values: Any) -> NDArray[Any]:
         """Return the values of a tensor, variable or array as an array that may share their memory: to be read only."""
+        ...
+
+    def make_seed(self, state: Any) -> Any:
+        """Return the state of a seed, [2] of int32, as Keras' random functions take one that is a tensor."""
         ...
 
     def copy_tensor(self, tensor: Any) -> Any:

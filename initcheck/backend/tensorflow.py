@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any, ClassVar, Final
@@ -51,6 +51,9 @@ class TensorFlowBackend:
     parallel_replicates: ClassVar = 2
     """Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the time on
     two cores, the more the smaller the layers); more would only hold more activations in memory."""
+
+    def double_precision(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def outside_trace(self) -> Any:
         return tf.init_scope()
@@ -144,6 +147,9 @@ class TensorFlowBackend:
 
     def as_array(self, values: Any) -> NDArray[Any]:
         return np.asarray(values if isinstance(values, np.ndarray) else tf.convert_to_tensor(values))
+
+    def make_seed(self, state: Any) -> Any:
+        return state
 
     def copy_tensor(self, tensor: Any) -> Any:
         return tf.identity(tensor)

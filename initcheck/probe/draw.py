@@ -459,7 +459,7 @@ def _given_seed_class() -> Any:
             self.given: Any = None
 
         def next(self, ordered: bool = True) -> Any:  # noqa: ARG002 - Keras' signature
-            return self.given
+            return None if self.given is None else backend().make_seed(self.given)
 
     return GivenSeed
 

@@ -367,44 +367,45 @@ class Probe:
         self._connected = frozenset(
             place for place, position in enumerate(positions) if by_weight.get(position) is not None
         )
-        parts = [
-            reduce_site(
-                SiteTensors(
-                    output=value[id(site.output)],
-                    preactivation=value.get(id(site.preactivation)) if source is None else None,
-                    gradient=derivative,
-                    kernel=None if position is None else values[position],
-                    kernel_gradient=None if position is None else by_weight[position],
-                    bounds=_find_bounds(site.activation),
-                    feature_axis=feature_axis(site.operation),
+        with backend().double_precision():
+            parts = [
+                reduce_site(
+                    SiteTensors(
+                        output=value[id(site.output)],
+                        preactivation=value.get(id(site.preactivation)) if source is None else None,
+                        gradient=derivative,
+                        kernel=None if position is None else values[position],
+                        kernel_gradient=None if position is None else by_weight[position],
+                        bounds=_find_bounds(site.activation),
+                        feature_axis=feature_axis(site.operation),
+                    )
                 )
-            )
-            for site, source, position, derivative in zip(
-                capture.sites, self._sources, positions, derivatives, strict=False
-            )
-        ]
-        self._sites = tuple(
-            describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
-            for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
-        )
-        flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
-        flat.append(_mean_squares([value[id(tensor)] for tensor in others]))
-        flat += [_reduce_softmax(value[id(each)]) for each in softmaxes]
-        if self._precision_range:
-            pairs = zip(capture.sites, derivatives, strict=False)
-            flat += [reduce_range(value[id(site.output)], derivative) for site, derivative in pairs]
-        for call, (gradient,) in zip(capture.recurrent, by_call, strict=False):
-            mask = None if call.mask is None else value[id(call.mask)]
-            flat.append(reduce_over_time(replace(call, mask=mask), gradient))
-        if every_weight:
-            gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
-            reached = tuple(gradient is not None for gradient in gradients)
-            self._reduction = WeightReduction.plan(self._describe_weights(reached), values, gradients, positions)
-            flat += [
-                keras.ops.cast(keras.ops.reshape(self._loss_value, (1,)), "float64"),
-                self._reduction.reduce(values, gradients),
+                for site, source, position, derivative in zip(
+                    capture.sites, self._sources, positions, derivatives, strict=False
+                )
             ]
-        return keras.ops.concatenate(flat)
+            self._sites = tuple(
+                describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
+                for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
+            )
+            flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
+            flat.append(_mean_squares([value[id(tensor)] for tensor in others]))
+            flat += [_reduce_softmax(value[id(each)]) for each in softmaxes]
+            if self._precision_range:
+                pairs = zip(capture.sites, derivatives, strict=False)
+                flat += [reduce_range(value[id(site.output)], derivative) for site, derivative in pairs]
+            for call, (gradient,) in zip(capture.recurrent, by_call, strict=False):
+                mask = None if call.mask is None else value[id(call.mask)]
+                flat.append(reduce_over_time(replace(call, mask=mask), gradient))
+            if every_weight:
+                gradients = [by_weight.get(place) if reached[place] else None for place in range(len(weights))]
+                reached = tuple(gradient is not None for gradient in gradients)
+                self._reduction = WeightReduction.plan(self._describe_weights(reached), values, gradients, positions)
+                flat += [
+                    keras.ops.cast(keras.ops.reshape(self._loss_value, (1,)), "float64"),
+                    self._reduction.reduce(values, gradients),
+                ]
+            return keras.ops.concatenate(flat)
 
     def _record_pass(self, weights: Sequence[Any], states: Any, every_weight: bool) -> _MadePass:
         """Call the model once, with every layer call captured, and compute the losses."""

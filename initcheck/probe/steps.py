@@ -127,9 +127,10 @@ class StepProbe(Probe):
         ops = import_keras().ops
         values = [backend().read_variable(weight) for weight in self.model.weights]
         measured = self._measure_one(values, ops.convert_to_tensor(self._states), every_weight=False)
-        changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
-        loss = ops.full((1,), np.nan, "float64") if self._loss is None else ops.reshape(self._loss_value, (1,))
-        return ops.concatenate([measured, ops.cast(loss, "float64"), reduce_norms(changes)])
+        with backend().double_precision():
+            changes = [_difference(values[place], old) for place, old in zip(self._kernels, before, strict=True)]
+            loss = ops.full((1,), np.nan, "float64") if self._loss is None else ops.reshape(self._loss_value, (1,))
+            return ops.concatenate([measured, ops.cast(loss, "float64"), reduce_norms(changes)])
 
 
 def _difference(after: Any, before: Any) -> Any:

@@ -125,10 +125,11 @@ class WidthProbe(Probe):
             )
         self._captured_sites = tuple(before)
         rows = []
-        for pair in zip(old, new, strict=True):
-            start, end = (ops.cast(each, "float64") for each in pair)
-            rows.append(ops.stack([size for signal in (start, end, end - start) for size in _sizes(signal)]))
-        return ops.stack(rows)
+        with backend().double_precision():
+            for pair in zip(old, new, strict=True):
+                start, end = (ops.cast(each, "float64") for each in pair)
+                rows.append(ops.stack([size for signal in (start, end, end - start) for size in _sizes(signal)]))
+            return ops.stack(rows)
 
     def _capture(self, weights: Sequence[Any], states: Any) -> tuple[list[MeasuredSite], list[Any]]:
         """Record one pass; return the layer calls, and the signal of each."""

@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from initcheck.backend.interface import backend
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import TheoryError, name_unknown
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
@@ -113,7 +114,10 @@ def _evaluate_by_keras(function: Callable[..., Any], name: str) -> Function:
         function = function.call
 
     def evaluate(x: Array) -> Array:
-        return np.asarray(ops.convert_to_numpy(function(ops.convert_to_tensor(x, dtype="float64"))), dtype=np.float64)
+        with backend().double_precision():
+            return np.asarray(
+                ops.convert_to_numpy(function(ops.convert_to_tensor(x, dtype="float64"))), dtype=np.float64
+            )
 
     sample = np.asarray([-1.5, 0.25, 2.0, 0.25])
     with warnings.catch_warnings():
