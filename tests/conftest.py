@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
-
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS")
+UNOPTIMIZED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 FROZEN = pytest.StashKey[bool]()
 
@@ -18,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--plain-graphs",
         action="store_true",
-        help="Run graphs as they were traced: TensorFlow's optimizer takes a third of the time of most tests.",
+        help="Run graphs as they were traced: to optimize them takes a third of the time of most tests, on JAX half.",
     )
 
 
@@ -27,19 +28,31 @@ def pytest_configure(config: pytest.Config) -> None:
         # A worker for each core: threads of their own would only wait for each other.
         for name in THREADS:
             os.environ.setdefault(name, "1")
+    if config.getoption("plain_graphs"):
+        os.environ.setdefault("XLA_FLAGS", UNOPTIMIZED)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "tensorflow" not in sys.modules:
+    if "keras" not in sys.modules:
         return
     if not item.config.stash.get(FROZEN, False):
         # statsmodels and Keras collect garbage in ordinary calls, and would search all that the libraries hold.
         gc.freeze()
         item.config.stash[FROZEN] = True
-    if "keras" in sys.modules:
-        # Keras names layers by a counter of the process: each test finds it as a process of its own would.
-        sys.modules["keras.src.utils.naming"].reset_uids()
-    if item.config.getoption("plain_graphs"):
+    # Keras names layers by a counter of the process: each test finds it as a process of its own would.
+    sys.modules["keras.src.utils.naming"].reset_uids()
+    if item.config.getoption("plain_graphs") and "tensorflow" in sys.modules:
         plain = item.get_closest_marker("optimized") is None
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": plain})
+
+
+@pytest.fixture(autouse=True)
+def _float64_on_jax(request: pytest.FixtureRequest) -> Iterator[None]:
+    jax = sys.modules.get("jax")
+    if jax is None or request.node.get_closest_marker("float64") is None:
+        yield
+        return
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

@@ -71,11 +71,12 @@ _PASSED_ON: Final = frozenset({"name", "copy", "copy_p"})
 """Equations whose result is what they take."""
 
 
-@jax.custom_vjp
-def _tap(tensor: Any, sink: Any) -> Any:  # noqa: ARG001 - what comes back to it is the derivative of the tensor
+def _identity(tensor: Any, sink: Any) -> Any:  # noqa: ARG001
     return tensor
 
 
+# The derivative with respect to the sink is that of the tensor: nothing is added to the tensor for it.
+_tap: Final = jax.custom_vjp(_identity)
 _tap.defvjp(lambda tensor, sink: (tensor, None), lambda _, derivative: (derivative, derivative))  # noqa: ARG005
 
 
@@ -121,14 +122,10 @@ class _Compiled:
             return str(self._traced.lower().as_text())
 
 
-@jax.jit
-def _take_row(stacked: Any, number: Any) -> Any:
-    return jax.tree.map(lambda values: values[number], stacked)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _write_row(rows: Any, number: Any, row: Any) -> Any:
-    return jax.tree.map(lambda values, new: values.at[number].set(new), rows, row)
+_take_row: Final = jax.jit(lambda stacked, number: jax.tree.map(lambda values: values[number], stacked))
+_write_row: Final = jax.jit(
+    lambda rows, number, row: jax.tree.map(lambda values, new: values.at[number].set(new), rows, row), donate_argnums=0
+)
 
 
 @jax.tree_util.register_dataclass
@@ -414,11 +411,12 @@ class RecordedJaxpr:
     ) -> tuple[list[Any], list[list[Any | None]]]:
         results = [each if isinstance(each, _Result) else _Result(self._number_of(each)) for each in read]
         pairs = [(self._number_of(loss), [self._number_of(each) for each in targets]) for loss, targets in wanted]
-        compute = partial(self._compute, results, pairs)
+        compute: Callable[..., Any] = partial(self._compute, results, pairs)
         if not isinstance(jnp.zeros(()), jax.core.Tracer):
             compute = _Compiled(compute)
         try:
-            return compute(self._given, self._values.constants)
+            values, derivatives = compute(self._given, self._values.constants)
+            return values, derivatives
         except ValueError as error:
             if "Reverse-mode differentiation does not work" not in str(error):
                 raise
@@ -615,14 +613,12 @@ class _Description:
 
 def _evaluate(equation: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     """Evaluate one equation."""
-    given: dict[Any, Any] = {
-        atom: value for atom, value in zip(equation.invars, inputs, strict=True) if not isinstance(atom, core.Literal)
-    }
-    # What is not used afterwards has no variable that could be named.
-    kept = [variable for variable in equation.outvars if not isinstance(variable, core.DropVar)]
-    alone = core.Jaxpr((), list(given), kept, [equation], equation.effects, None)
-    made = iter(jax.core.eval_jaxpr(alone, (), *given.values()))
-    return [None if isinstance(variable, core.DropVar) else next(made) for variable in equation.outvars]
+    primitive = equation.primitive
+    found = primitive.get_bind_params(equation.params)
+    functions, params = ((), found) if isinstance(found, dict) else found  # two of them until JAX 0.9
+    with equation.ctx.manager:
+        made = primitive.bind(*functions, *inputs, **params)
+    return list(made) if primitive.multiple_results else [made]
 
 
 def _body(equation: Any) -> tuple[Any, Sequence[Any]]:
