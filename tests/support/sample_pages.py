@@ -96,6 +96,10 @@ def find_committed_specification() -> Path:
     return REPORTS / "spec.html"
 
 
+def find_committed_versions() -> Path:
+    return REPORTS / "versions.html"
+
+
 def write_report() -> str:
     """Measure a narrow network with weights of every fate, some of which are drawn alike."""
     names = ("Zeros", "RandomNormal(stddev=1.0)", "GlorotUniform", "LecunUniform", "HeNormal")
@@ -129,6 +133,7 @@ PAGES: dict[str, Callable[[], str | Path]] = {
     "sweep": write_sweep,
     "trainability": write_trainability,
     "training": write_training,
+    "versions": find_committed_versions,
     "widths": write_widths,
 }
 """What makes each page: its text, or where it is."""
@@ -147,6 +152,7 @@ HEIGHTS: dict[str, float] = {
     "sweep": 4_500.0,
     "trainability": 4_500.0,
     "training": 4_500.0,
+    "versions": 6_000.0,
     "widths": 3_000.0,
 }
 """How long each page may be at a width of 1,200 pixels, with everything folded."""

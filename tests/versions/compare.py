@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -330,9 +331,14 @@ def _write_same(runs: Runs) -> Section:
         (*rows, table_row("All", *totals)),
         code_headers=False,
     )
-    found = ", ".join(map(" ".join, zip(totals, statuses, strict=True)))
-    summary = prose(f"{count(len(runs.same), 'claim')}: {found}")
+    summary = prose(f"{count(len(runs.same), 'claim')}: {_join_counts(sum(topics.values(), Counter()))}")
     return Section("same", "What is the same in all", (Details(summary, (table,)),))
+
+
+def _join_counts(counts: Mapping[Any, int]) -> str:
+    words = {"holds": "hold", "now holds": "now hold"}
+    found = {status: counts[status] for status in (*STATUSES, NOT_RUN) if counts.get(status)}
+    return ", ".join(f"{number:,} {words.get(status, status)}" for status, number in found.items())
 
 
 def _write_method(runs: Runs) -> Section:
@@ -341,7 +347,7 @@ def _write_method(runs: Runs) -> Section:
             f"Keras {record.versions['keras']}",
             record.started.partition("T")[0],
             str(record.seed),
-            ", ".join(f"{number} {status}" for status, number in count_statuses(record.claims).items() if number),
+            _join_counts(count_statuses(record.claims)),
             _name_library(record.versions),
         )
         for record in runs.records
@@ -352,7 +358,9 @@ def _write_method(runs: Runs) -> Section:
         "Each version was installed in an environment of its own, and the same claims were measured with the same "
         "seeds. What is expected of a version is part of each claim; one that comes out otherwise turns the run red."
     )
-    return Section("method", "How it was measured", (how, CodeBlock(runs.records[-1].command_line), table))
+    # Where it wrote its own pages is of no interest.
+    command = re.sub(r" --report \S+", "", runs.records[-1].command_line)
+    return Section("method", "How it was measured", (how, CodeBlock(command), table))
 
 
 def _name_library(versions: Mapping[str, str]) -> str:
