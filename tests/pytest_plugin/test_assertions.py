@@ -117,10 +117,15 @@ def test_a_claim_holds_and_one_run_context_serves_the_session(project):
 def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
     project.write(
         "test_models.py",
-        "import pytest\nfrom initcheck.spec import catalogue\nfrom fake_specification import make_claim\n\n"
+        "import pytest\nfrom initcheck.spec import catalogue\nfrom fake_specification import make_claim\n"
+        "from initcheck.spec.versions import KerasVersions\n\n"
         "def test_broken(initcheck, monkeypatch):\n"
         "    monkeypatch.setattr(catalogue, 'find_claim', lambda name: make_claim(name, 0.0))\n"
         "    initcheck.assert_claim('second.red.broken')\n\n"
+        "def test_of_another_version(initcheck, monkeypatch):\n"
+        "    later = make_claim('second.later.holds', 1.0, keras=KerasVersions(since='99.0'))\n"
+        "    monkeypatch.setattr(catalogue, 'find_claim', lambda name: later)\n"
+        "    initcheck.assert_claim('second.later.holds')\n\n"
         "def test_unknown(initcheck):\n"
         "    initcheck.assert_claim('distribution.he_normal.varance')\n",
     )
@@ -128,7 +133,8 @@ def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
     assert "second.red.broken is broken: The value is 0.0; the seed was " in text
     assert "Reproduce: initcheck spec -k second.red.broken" in text
     assert "Unknown claim 'distribution.he_normal.varance'. Did you mean distribution.he_normal.variance" in text
-    assert "2 failed" in text
+    assert "second.later.holds is not there: Of Keras 99.0 and newer; " in text
+    assert "3 failed" in text
 
 
 @pytest.mark.parametrize(

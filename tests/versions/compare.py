@@ -191,7 +191,9 @@ def build_page(runs: Runs) -> Document:
             for version, each in zip(runs.versions, runs.claims[name], strict=True)
             if each is not None and not each.green
         )
-        sections.append(Section("amiss", "Not as specified", (Bullets(reasons), _tabulate(runs, amiss))))
+        sections.append(
+            Section("amiss", "Not as specified", (Bullets(reasons), _tabulate(runs, amiss, "Not as specified")))
+        )
     sections += [section for kind in _MARKS if (section := _write_kind(runs, changes, kind)) is not None]
     sections += [_write_same(runs), _write_method(runs)]
     *older, newest = map(format_version, runs.versions)
@@ -257,7 +259,7 @@ def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | 
                 strong(f"Keras {format_version(change.version)}"),
                 f": {count(len(change.claims), 'claim')} on {change.title}",
             ),
-            (_tabulate(runs, change.claims),),
+            (_tabulate(runs, change.claims, f"{change.kind.capitalize()} in Keras {format_version(change.version)}"),),
         )
         for change in own
     )
@@ -273,7 +275,7 @@ def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
     if cause.issues:
         links = [linked(address.removeprefix("https://github.com/"), address) for address in cause.issues]
         blocks.append(Bullets(tuple(prose("See ", link, ".") for link in links)))
-    table = _tabulate(runs, change.claims)
+    table = _tabulate(runs, change.claims, change.title)
     summary = prose(count(len(change.claims), "claim"))
     listed = table if len(change.claims) <= 2 else Details(summary, (table,))
     return (*blocks, _show_worst(runs, change), listed)
@@ -298,12 +300,12 @@ def _distance(evidence: Evidence) -> float:
     return abs(math.log(evidence.effect)) if is_ratio(evidence) else 0.0
 
 
-def _tabulate(runs: Runs, claims: Sequence[str]) -> Table:
+def _tabulate(runs: Runs, claims: Sequence[str], about: str) -> Table:
     rows = tuple(
         Row(name, tuple(_status_cell(newer, older) for older, newer in pairwise((None, *runs.claims[name]))))
         for name in claims
     )
-    caption = prose("What each version gave, with the value where the status is another than before.")
+    caption = prose(f"{about}: what each version gave, with the value where the status is another than before.")
     return Table(caption, ("Claim", *map(format_version, runs.versions)), rows)
 
 
