@@ -232,6 +232,12 @@ def _in_dtype(choose: Any) -> Any:
     return wrap
 
 
+def _through(drawn: Any, dtype: str) -> Any:
+    """Round through a coarser dtype, and return the dtype that was drawn."""
+    ops = import_keras().ops
+    return ops.cast(ops.cast(drawn, dtype), drawn.dtype)
+
+
 DTYPES = (
     Planted(
         "float64_from_float32",
@@ -288,11 +294,7 @@ DTYPES = (
         "Orthogonal computes in float16 and returns float32",
         call_wrapped(
             "Orthogonal",
-            lambda call: (
-                lambda self, shape, dtype=None: import_keras().ops.cast(
-                    import_keras().ops.cast(call(self, shape, dtype=dtype), "float16"), dtype or "float32"
-                )
-            ),
+            lambda call: lambda self, shape, dtype=None: _through(call(self, shape, dtype=dtype), "float16"),
         ),
         ("distribution.orthogonal.orthonormal", "dtype.orthogonal.resolution"),
         named_first=("dtype.orthogonal*.resolution",),
