@@ -91,7 +91,7 @@ def as_markdown(found: dict[str, list[Row]], ran: dict[str, int], seed: int) -> 
             f"{seed}). A claim catches a defect if it is green without it and red with it. First come the claims that "
             "the defect was made for; what the first of them said stands beside. *First red claim* is the one that the "
             "terminal lists first of all that turned red, and *names it* says whether that claim is among those that "
-            "say what was planted, its kind and its subject; which these are was written down beforehand. "
+            "say what was planted, its kind and its subject; which these are is written down with the defect. "
             "The claims that were judged are those of the subjects that a defect concerns, in all topics: of what "
             "takes many draws only what would be listed before, without deep networks and training, which come last."
         ),
