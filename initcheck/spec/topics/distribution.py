@@ -55,9 +55,17 @@ _VARIANCES: Final = {
 
 
 def members(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
-    """List the weights that claims about one initializer look at."""
+    """List the weights that claims about one initializer look at; one of them has the defect."""
     counts = (max(4, math.ceil(ENTRIES / math.prod(shape))) for shape in SHAPES)
-    return tuple(Draws(subject, shape, count, defect=defect) for shape, count in zip(SHAPES, counts, strict=True))
+    return _spoil_one([Draws(subject, shape, count) for shape, count in zip(SHAPES, counts, strict=True)], defect)
+
+
+_SPOILED: Final = 2
+"""The place of the member that has a control's defect, of three dimensions: the others are as they are drawn."""
+
+
+def _spoil_one(drawn: list[Draws], defect: str) -> tuple[Draws, ...]:
+    return tuple(replace(each, defect=defect if place == _SPOILED else "") for place, each in enumerate(drawn))
 
 
 def claims() -> Iterator[Claim]:
@@ -137,8 +145,8 @@ def _independent(subject: Subject) -> Iterator[Claim]:
             statement=statement,
             experiment=test(weights(subject)),
             decide=decide,
-            control=test(weights(subject, defect)),
-            control_note=DEFECTS[defect].note,
+            control=test(spoiled := weights(subject, defect)),
+            control_note=f"{DEFECTS[defect].note}, of the shape {spoiled[_SPOILED].shape}",
             **(shared | fields),
         )
 
@@ -199,7 +207,7 @@ def _finite(subject: Subject, weights: tuple[Draws, ...]) -> Claim:
 
 
 def _matrices(subject: Subject, defect: str = "") -> tuple[Draws, ...]:
-    return tuple(Draws(subject, shape, count, defect=defect) for shape, count in _MATRICES)
+    return _spoil_one([Draws(subject, shape, count) for shape, count in _MATRICES], defect)
 
 
 def _rows(subject: Subject, quantity: str) -> tuple[str, ...]:

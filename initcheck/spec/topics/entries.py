@@ -28,15 +28,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from initcheck.spec.claim import EstimateRow, ExactRow, FitRow, RunContext
+from initcheck.spec.claim import EstimateRow, ExactRow, FitRow, Row, RunContext
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, POWER, adjusted_for_tails, detectable_distance
 from initcheck.spec.subjects import EPSILON, Draws
 
@@ -60,8 +60,34 @@ _SHORTEST: Final = 5
 _DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 
 
+OneRow = TypeVar("OneRow", bound=Row)
+
+
 @dataclass(frozen=True)
-class Moments:
+class _OfMembers(Generic[OneRow]):
+    """An experiment whose rows of one member depend on the others by their number alone.
+
+    Each is measured once for all experiments of a kind: a control differs from its claim's experiment in one of them.
+    """
+
+    members: tuple[Draws, ...]
+
+    def measure(self, context: RunContext) -> Iterator[OneRow]:
+        """Measure the rows of all members."""
+        for draws in self.members:
+            key = (replace(self, members=(draws,)), len(self.members))
+            yield from context.remember(key, partial(self._measure_anew, draws, context))
+
+    def _measure_anew(self, draws: Draws, context: RunContext) -> tuple[OneRow, ...]:
+        return tuple(self.measure_member(draws, context))
+
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[OneRow]:
+        """Measure the rows of one member."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Moments(_OfMembers[EstimateRow]):
     """A moment of the entries over its documented value, with its standard error.
 
     With x = (w - mean) / sd by the documented distribution and N entries:
@@ -73,40 +99,36 @@ class Moments:
     - ``sign``: the share of entries above the mean, minus 1/2; 1 / (2 sqrt(N)).
     """
 
-    members: tuple[Draws, ...]
     moment: Moment
 
-    def measure(self, context: RunContext) -> Iterator[EstimateRow]:
-        for draws in self.members:
-            entry = draws.subject.distribution(draws.shape)
-            x = entry.standardize(draws.draw(context))
-            fourth = entry.moment(4)
-            if self.moment == "mean":
-                estimate, term = float(x.mean()), 1.0
-            elif self.moment == "variance":
-                estimate, term = float(np.mean(x**2)), fourth - 1.0
-            elif self.moment == "tails":
-                x = x - x.mean()
-                estimate = float(np.mean(x**4) / np.mean(x**2) ** 2) / fourth
-                term = entry.moment(8) / fourth**2 - 1.0 - 4.0 * (entry.moment(6) / fourth - 1.0) + 4.0 * (fourth - 1.0)
-            else:
-                estimate, term = float(np.mean(x > 0.0) + np.mean(x == 0.0) / 2.0) - 0.5, 0.25
-            yield EstimateRow(draws.name, estimate, math.sqrt(term / x.size), x.size)
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[EstimateRow]:
+        entry = draws.subject.distribution(draws.shape)
+        x = entry.standardize(draws.draw(context))
+        fourth = entry.moment(4)
+        if self.moment == "mean":
+            estimate, term = float(x.mean()), 1.0
+        elif self.moment == "variance":
+            estimate, term = float(np.mean(x**2)), fourth - 1.0
+        elif self.moment == "tails":
+            x = x - x.mean()
+            estimate = float(np.mean(x**4) / np.mean(x**2) ** 2) / fourth
+            term = entry.moment(8) / fourth**2 - 1.0 - 4.0 * (entry.moment(6) / fourth - 1.0) + 4.0 * (fourth - 1.0)
+        else:
+            estimate, term = float(np.mean(x > 0.0) + np.mean(x == 0.0) / 2.0) - 0.5, 0.25
+        yield EstimateRow(draws.name, estimate, math.sqrt(term / x.size), x.size)
 
 
 @dataclass(frozen=True)
-class Finite:
+class Finite(_OfMembers[ExactRow]):
     """How many entries are NaN or infinite."""
 
-    members: tuple[Draws, ...]
     spoiled: bool = False
     """Whether one entry is made NaN, for a control."""
 
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        for draws in self.members:
-            weights = draws.draw(context)
-            bad = int(np.count_nonzero(~np.isfinite(weights))) + self.spoiled
-            yield ExactRow(draws.name, float(bad), 0.0, weights.size)
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[ExactRow]:
+        weights = draws.draw(context)
+        bad = int(np.count_nonzero(~np.isfinite(weights))) + self.spoiled
+        yield ExactRow(draws.name, float(bad), 0.0, weights.size)
 
 
 _DENSEST: Final = 0.5
@@ -114,7 +136,7 @@ _DENSEST: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Repeats(_OfMembers[ExactRow]):
     """How many pairs of entries are equal, over what numbers of so many random bits give.
 
     Of N uniform numbers with b bits, N (N - 1) / 2^(b + 1) pairs are equal on average, by a Poisson distribution.
@@ -122,43 +144,38 @@ class Repeats:
     around a large mean coincide more often, whatever draws them. Twice that is allowed besides.
     """
 
-    members: tuple[Draws, ...]
     bits: int
 
-    def measure(self, context: RunContext) -> Iterator[ExactRow]:
-        for draws in self.members:
-            weights = draws.draw(context)
-            counts = np.unique(weights, return_counts=True)[1].astype(np.float64)
-            pairs = float(np.sum(counts * (counts - 1.0)) / 2.0)
-            rounding = EPSILON[draws.dtype] * float(np.mean(np.abs(weights), dtype=np.float64))
-            deviation = draws.subject.distribution(draws.shape).standard_deviation
-            chance = 2.0**-self.bits + 2.0 * _DENSEST * rounding / deviation
-            expected = draws.entries * (draws.entries - 1.0) / 2.0 * chance
-            yield ExactRow(draws.name, pairs / expected, 1.0, draws.entries, f"{pairs:.0f} equal pairs")
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[ExactRow]:
+        weights = draws.draw(context)
+        counts = np.unique(weights, return_counts=True)[1].astype(np.float64)
+        pairs = float(np.sum(counts * (counts - 1.0)) / 2.0)
+        rounding = EPSILON[draws.dtype] * float(np.mean(np.abs(weights), dtype=np.float64))
+        deviation = draws.subject.distribution(draws.shape).standard_deviation
+        chance = 2.0**-self.bits + 2.0 * _DENSEST * rounding / deviation
+        expected = draws.entries * (draws.entries - 1.0) / 2.0 * chance
+        yield ExactRow(draws.name, pairs / expected, 1.0, draws.entries, f"{pairs:.0f} equal pairs")
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(_OfMembers[FitRow]):
     """Kolmogorov and Smirnov's test of the shape of the distribution: after the entries' own mean and deviation.
 
     What they are is claimed elsewhere. Fitted, the distance is smaller by chance than the test's p-values are made for
     (Lilliefors, 1967), which are too large then: there are fewer false alarms than its level says.
     """
 
-    members: tuple[Draws, ...]
-
-    def measure(self, context: RunContext) -> Iterator[FitRow]:
-        for draws in self.members:
-            entry = draws.subject.distribution(draws.shape)
-            x = entry.standardize(draws.draw(context).ravel())
-            fitted = entry.mean + entry.standard_deviation * (x - x.mean()) / x.std()
-            found = stats.kstest(entry.cdf(fitted), "uniform", method="asymp")
-            distance = detectable_distance(draws.entries, len(self.members))
-            yield FitRow(draws.name, float(found.pvalue), float(found.statistic), distance, draws.entries)
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[FitRow]:
+        entry = draws.subject.distribution(draws.shape)
+        x = entry.standardize(draws.draw(context).ravel())
+        fitted = entry.mean + entry.standard_deviation * (x - x.mean()) / x.std()
+        found = stats.kstest(entry.cdf(fitted), "uniform", method="asymp")
+        distance = detectable_distance(draws.entries, len(self.members))
+        yield FitRow(draws.name, float(found.pvalue), float(found.statistic), distance, draws.entries)
 
 
 @dataclass(frozen=True)
-class Extremes:
+class Extremes(_OfMembers[FitRow]):
     """The smallest and the largest entry: none beyond the support, and both as extreme as N entries should be.
 
     With F the documented distribution function, F(max)^N is uniform on (0, 1), and so is (1 - F(min))^N. Two p-values a
@@ -167,53 +184,48 @@ class Extremes:
     over the bound of the support (over one standard deviation where there is none).
     """
 
-    members: tuple[Draws, ...]
-
-    def measure(self, context: RunContext) -> Iterator[FitRow]:
-        for draws in self.members:
-            entry = draws.subject.distribution(draws.shape)
-            weights = draws.draw(context)
-            low, high = entry.support
-            reach = (high - entry.mean) if math.isfinite(high) else entry.standard_deviation
-            allowed = EPSILON[draws.dtype] * max(abs(low), abs(high), abs(entry.mean))
-            # Tails that are cut or shrunk by this much are seen: the largest entry, which stays below the first value
-            # with the stated power, is then below the second, which is too small at the family's strictest level.
-            strictest = CLAIM_FALSE_ALARM / (4.0 * len(self.members))
-            detectable = entry.largest(POWER, weights.size) - entry.largest(strictest, weights.size)
-            detectable *= entry.standard_deviation / reach
-            for side, value in (("smallest", float(weights.min())), ("largest", float(weights.max()))):
-                outward = (entry.mean - value) if side == "smallest" else (value - entry.mean)
-                # By symmetry the distribution of the smallest is that of the largest.
-                survival = float(1.0 - entry.cdf(np.asarray([entry.mean + outward]))[0])
-                log_below = weights.size * math.log1p(-min(survival, 1.0 - 1e-16))
-                share = 2.0 * min(math.exp(log_below), -math.expm1(log_below))
-                beyond = math.isfinite(high) and outward > reach + allowed
-                if math.isfinite(high) and not beyond and survival <= 4.0 * allowed / reach:
-                    # A value that rounding brought to the very end of the support is no evidence of long tails.
-                    share = 1.0
-                p_value = 0.0 if beyond else min(share, 1.0)
-                yield FitRow(f"{side} of {draws.name}", p_value, outward / reach, detectable, weights.size)
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[FitRow]:
+        entry = draws.subject.distribution(draws.shape)
+        weights = draws.draw(context)
+        low, high = entry.support
+        reach = (high - entry.mean) if math.isfinite(high) else entry.standard_deviation
+        allowed = EPSILON[draws.dtype] * max(abs(low), abs(high), abs(entry.mean))
+        # Tails that are cut or shrunk by this much are seen: the largest entry, which stays below the first value
+        # with the stated power, is then below the second, which is too small at the family's strictest level.
+        strictest = CLAIM_FALSE_ALARM / (4.0 * len(self.members))
+        detectable = entry.largest(POWER, weights.size) - entry.largest(strictest, weights.size)
+        detectable *= entry.standard_deviation / reach
+        for side, value in (("smallest", float(weights.min())), ("largest", float(weights.max()))):
+            outward = (entry.mean - value) if side == "smallest" else (value - entry.mean)
+            # By symmetry the distribution of the smallest is that of the largest.
+            survival = float(1.0 - entry.cdf(np.asarray([entry.mean + outward]))[0])
+            log_below = weights.size * math.log1p(-min(survival, 1.0 - 1e-16))
+            share = 2.0 * min(math.exp(log_below), -math.expm1(log_below))
+            beyond = math.isfinite(high) and outward > reach + allowed
+            if math.isfinite(high) and not beyond and survival <= 4.0 * allowed / reach:
+                # A value that rounding brought to the very end of the support is no evidence of long tails.
+                share = 1.0
+            p_value = 0.0 if beyond else min(share, 1.0)
+            yield FitRow(f"{side} of {draws.name}", p_value, outward / reach, detectable, weights.size)
 
 
 @dataclass(frozen=True)
-class Independence:
+class Independence(_OfMembers[FitRow]):
     """Tests of independence by ranks: of columns (the entries of a row), rows, draws, and neighbours in memory."""
 
-    members: tuple[Draws, ...]
     between: Between
 
-    def measure(self, context: RunContext) -> Iterator[FitRow]:
-        for draws in self.members:
-            scores = _score(draws, context, together=self.between == "draws")
-            if self.between == "order":
-                tests = _test_order(scores)
-            elif self.between == "draws":
-                tests = _test_vectors(scores.reshape(1, len(scores), -1))
-            else:
-                matrices = scores.reshape(len(scores), -1, scores.shape[-1])
-                tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices)
-            for test, p_value, effect, detectable in tests:
-                yield FitRow(f"{test} of {draws.name}", p_value, effect, detectable, draws.entries)
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[FitRow]:
+        scores = _score(draws, context, together=self.between == "draws")
+        if self.between == "order":
+            tests = _test_order(scores)
+        elif self.between == "draws":
+            tests = _test_vectors(scores.reshape(1, len(scores), -1))
+        else:
+            matrices = scores.reshape(len(scores), -1, scores.shape[-1])
+            tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices)
+        for test, p_value, effect, detectable in tests:
+            yield FitRow(f"{test} of {draws.name}", p_value, effect, detectable, draws.entries)
 
 
 Test = tuple[str, float, float, float]
