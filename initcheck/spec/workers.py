@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
 
-from initcheck.backend.runtime import single_threaded
+from initcheck.backend.runtime import import_keras, single_threaded
 from initcheck.core.errors import BackendError, EngineError
 from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.records import ClaimRecord, make_record
@@ -122,6 +122,8 @@ def _judge_groups(connection: Connection, seed: int) -> None:
     for stream in (1, 2):
         os.dup2(silence, stream)
     context = RunContext(seed)
+    with contextlib.suppress(BackendError):  # which the first claim that needs it says
+        import_keras()
     with contextlib.suppress(EOFError, OSError):
         while True:
             for claim in connection.recv():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -35,16 +35,19 @@ class BuildTwice:
     global_generator: bool = False
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        seed = context.seed("determinism/build") % (2**31)
-        random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
-        builds = []
-        for number in (seed, seed + self.other_seed):
-            _set_seed(self.setter, number)
-            builds.append(self._build())
-        first, second = builds
+        built = ("determinism/build", replace(self, independent=False))
+        first, second = context.remember(built, lambda: self._build_twice(context))
         if self.independent:
             return [row for name in first for row in independence(name, [first[name], second[name]])]
         return [equality(name, second[name], first[name]) for name in first]
+
+    def _build_twice(self, context: RunContext) -> tuple[dict[str, Values], dict[str, Values]]:
+        seed = context.seed("determinism/build") % (2**31)
+        random.seed(seed + 17)  # Python's state is where the seeds come from; what it was before must not matter
+        _set_seed(self.setter, seed)
+        first = self._build()
+        _set_seed(self.setter, seed + self.other_seed)
+        return first, self._build()
 
     def _build(self) -> dict[str, Values]:
         keras = import_keras()

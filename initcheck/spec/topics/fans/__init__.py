@@ -132,7 +132,7 @@ class Modes:
 
 _RANKS: Final[tuple[tuple[tuple[tuple[int, ...], ...], str], ...]] = (
     (((),), "a scalar has one input and one output"),
-    (((5,), (64,)), "a vector's length is both its inputs and its outputs"),
+    (((40,), (640,)), "a vector's length is both its inputs and its outputs"),
     (((3, 8), (96, 20)), "a matrix has its rows as inputs and its columns as outputs"),
     (((3, 4, 9), (5, 24, 2)), "a kernel's inputs and outputs are its last two axes times its one spatial axis"),
     (((3, 2, 4, 9), (5, 3, 12, 2)), "a kernel's inputs and outputs are its last two axes times its area"),
