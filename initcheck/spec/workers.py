@@ -91,6 +91,7 @@ def judge_in_workers(
         for worker in started:
             worker.process.join(_END_SECONDS)
             worker.process.kill()
+            worker.process.join()
 
 
 def _start(seed: int) -> _Worker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def everything(tmp_path_factory):
     (folder / "test_own.py").write_text("def test_own(): raise SystemExit('the test was run')\n")
     (folder / "power.csv").write_text("defect,planted_in,caught_by\nhalved,HeNormal,first.green.holds\n")
     arguments = ["--json", "--report", "out", "--power", "power.csv", "--junit-xml", "junit.xml", "--seed", "7"]
+    arguments += ["--workers", "2"]
     done = run_apart(folder, *arguments, PYTEST_ADDOPTS="-n 2 --no-such-option", PYTEST_PLUGINS="no_such_plugin")
     return folder, done
 
@@ -132,6 +134,7 @@ def test_what_is_not_as_specified_is_reported_with_its_reason(run, tmp_path):
         (["-k", "green"], 0),
         (["-k", "first and not slow"], 0),
         (["-m", "not slow", "-k", "green"], 0),
+        (["-m", "fast", "-k", "green"], 0),
         (["-k", "broken"], 1),
         (["-k", "now_holds or inconclusive"], 1),
         (["-k", "inconclusive or green"], 2),
@@ -168,10 +171,18 @@ def test_bad_usage_is_one_line_and_exit_code_2(run, arguments, part):
 
 
 def test_the_list_runs_nothing(run):
+    assert run("--list", "-m", "fast").stdout == run("--list", "-m", "not slow").stdout
+    assert len(run("--list", "-m", "fast").stdout.splitlines()) == 8
     done = run("--list", "-k", "green", "-m", "slow")
     assert (done.returncode, done.stdout) == (0, "first.green.slow: The statement of first.green.slow & <others>.\n")
     listed = json.loads(run("--list", "--json").stdout)
     assert [claim["expected"] for claim in listed].count("refuted") == 2
+
+
+def test_how_many_claims_there_are_and_how_long_they_take_is_said_before(run):
+    first, *_, last = [line.strip() for line in run("-k", "green").stderr.splitlines()]
+    assert re.fullmatch(r"3 claims in 1 process: about [\d.]+ (s|min.*)\.", first)
+    assert re.fullmatch(r"Took [\d.]+ s\.", last)
 
 
 def test_a_random_seed_is_reported_and_repeats_the_run(run):

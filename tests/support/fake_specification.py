@@ -7,6 +7,7 @@ serves a whole run, workers included; :func:`replace_specification` serves one t
 from __future__ import annotations
 
 import math
+import os
 import sys
 import types
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from initcheck.backend import runtime
+from initcheck.core.errors import BackendError
 from initcheck.spec import catalogue, causes
 from initcheck.spec.claim import Claim, Evidence, RunContext, Verdict
 from initcheck.spec.records import SpecificationRecord, make_record
@@ -28,6 +30,18 @@ class FakeExperiment:
         if self.value == math.inf:
             raise ValueError("Keras says\nno")
         return pd.DataFrame({"value": [self.value], "seed": [context.seed("fake")]})
+
+
+@dataclass(frozen=True)
+class FakeFailure:
+    """An experiment during which the process dies, or that finds no backend."""
+
+    dies: bool
+
+    def measure(self, context):
+        if self.dies:
+            os._exit(7)
+        raise BackendError("There is no backend.")
 
 
 @dataclass(frozen=True)
