@@ -36,7 +36,7 @@ _GROUPS: Final = {
     "layer_defaults": "layer_defaults",
     "forward": "networks",
     "backward": "networks",
-    "symmetry": "learners",
+    "symmetry": "symmetry",
     "training": "learners",
     "notebook": "learners",
 }
