@@ -31,6 +31,11 @@ def transformed(law: Any) -> Change:
     return change
 
 
+def transformed_normal(law: Any) -> Change:
+    """Give normal numbers another law of variance 1, by the probabilities of their values."""
+    return lambda w, _: law.ppf(stats.norm.cdf(w)) / law.std()
+
+
 def redrawn(standard: Any) -> Change:
     """Draw from another law with mean 0 and variance 1."""
     return lambda w, random: standard(random, w.shape)
@@ -664,8 +669,8 @@ TAILS_AND_SUPPORT = (
     ),
     Planted(
         "normal_cut_at_3",
-        "RandomNormal's numbers are drawn again beyond three standard deviations",
-        standard_values("RandomNormal", lambda w, _: stats.truncnorm(-3.0, 3.0).ppf(stats.norm.cdf(w))),
+        "RandomNormal's numbers are drawn again beyond three standard deviations, with the right variance",
+        standard_values("RandomNormal", transformed_normal(stats.truncnorm(-3.0, 3.0))),
         ("distribution.random_normal.support",),
         ("distribution.random_normal.variance", "distribution.random_normal.independence_within_rows"),
     ),
