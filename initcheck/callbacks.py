@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from initcheck.backend.keras_private import sync_variables
 from initcheck.backend.runtime import import_keras
 from initcheck.checking.inputs import make_batch
 from initcheck.checking.labels import compiled_loss
@@ -237,6 +238,7 @@ class SignalMonitor(import_keras().callbacks.Callback):  # type: ignore[misc]
         return steps
 
     def _read_iterations(self) -> int:
+        sync_variables(self.model)
         optimizer = getattr(self.model, "optimizer", None)
         return 0 if optimizer is None else int(optimizer.iterations)
 

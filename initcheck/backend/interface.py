@@ -176,8 +176,27 @@ class Backend(Protocol):
         """
         ...
 
-    def make_rows(self, count: Any, dtype: str) -> Rows:
-        """Make an empty array of so many scalars, which steps fill."""
+    def repeat_on_variables(
+        self, step: Callable[..., Rows], times: Any, variables: Sequence[Any], values: Sequence[Any], rows: Rows
+    ) -> tuple[list[Any], Rows]:
+        """Repeat a step that reads Keras variables and assigns to them, inside a traced function.
+
+        Args:
+            step: from the number of the step and the rows to the next rows.
+            values: what the variables hold before the first step.
+
+        Returns:
+            What they hold after the last one, and the rows.
+        """
+        ...
+
+    def make_rows(self, count: Any, dtype: str, most: int | None = None) -> Rows:
+        """Make an empty array of scalars, which steps fill.
+
+        Args:
+            count: how many. Where that is a tensor, the array may be longer.
+            most: how many there are at most, where ``count`` is a tensor.
+        """
         ...
 
     def take_rows(self, tensor: Any, places: Any) -> Any:

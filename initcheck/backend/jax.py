@@ -98,28 +98,79 @@ def _compiling() -> Iterator[bool]:
 
 
 class _Compiled:
-    """A function that is compiled for each shape that it is called with, and runs in the user's mode of float64."""
+    """A function that is compiled for each shape that it is called with, and runs in the user's mode of float64.
+
+    The variables that it reads by :meth:`JaxBackend.read_variable` are arguments of what is compiled: it finds them as
+    they are when it is called.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        def run(users_x64: bool, *tensors: Any) -> Any:
-            with jax.enable_x64(users_x64):
-                return function(*tensors)
+        def run(users_x64: bool, held: Sequence[Any], *tensors: Any) -> Any:
+            token = _reading.set(_Reading(self._variables, held))
+            try:
+                with jax.enable_x64(users_x64):
+                    return function(*tensors)
+            finally:
+                _reading.reset(token)
 
+        self._function = function
         self._run = jax.jit(run, static_argnums=0)
+        self._variables: list[Any] = []
+        self._known: dict[Hashable, Any] = {}
 
     def __call__(self, *tensors: Any) -> Any:
         with _compiling() as users_x64:
-            return self._run(users_x64, *tensors)
+            if _is_tracing():
+                with jax.enable_x64(users_x64):
+                    return self._function(*tensors)
+            self._trace(users_x64, tensors)
+            return self._run(users_x64, self._read(), *tensors)
 
     def trace(self, signature: Signature) -> None:
         """Trace the function now; a call with such tensors finds it traced."""
         with _compiling() as users_x64:
-            self._traced = self._run.trace(users_x64, *(jax.ShapeDtypeStruct(*each) for each in signature))
+            self._trace(users_x64, [jax.ShapeDtypeStruct(*each) for each in signature])
 
-    def describe(self) -> str:
-        """Write what was traced as StableHLO, which holds all constants."""
+    def describe(self) -> str | None:
+        """Write what was traced as StableHLO, which holds all constants; None where it reads variables."""
         with _compiling():
-            return str(self._traced.lower().as_text())
+            (traced,) = self._known.values()
+            return None if self._variables else str(traced.lower().as_text())
+
+    def _trace(self, users_x64: bool, tensors: Sequence[Any]) -> None:
+        """Trace the function for such tensors, unless that was done, and find the variables that it reads."""
+        form = (users_x64, *((tuple(each.shape), str(each.dtype)) for each in jax.tree.leaves(tensors)))
+        while form not in self._known:
+            count = len(self._variables)
+            traced = self._run.trace(users_x64, self._read(), *tensors)
+            if len(self._variables) == count:
+                self._known[form] = traced
+
+    def _read(self) -> list[Any]:
+        return [variable.value for variable in self._variables]
+
+
+class _Reading:
+    """The variables that a function reads while it is traced, and what stands for those that are known."""
+
+    def __init__(self, variables: list[Any], held: Sequence[Any]) -> None:
+        self._variables = variables
+        self._held = held
+
+    def give(self, variable: Any) -> Any:
+        for each, value in zip(self._variables, self._held, strict=False):
+            if each is variable:
+                return value
+        if all(each is not variable for each in self._variables):
+            self._variables.append(variable)
+        return variable.value
+
+
+_reading: ContextVar[_Reading | None] = ContextVar("initcheck: variables that are read", default=None)
+
+
+def _is_tracing() -> bool:
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 _take_row: Final = jax.jit(lambda stacked, number: jax.tree.map(lambda values: values[number], stacked))
@@ -201,7 +252,7 @@ class JaxBackend:
         compiled.trace(signature)
         return compiled
 
-    def describe_graph(self, traced: Callable[..., Any]) -> Hashable:
+    def describe_graph(self, traced: Callable[..., Any]) -> Hashable | None:
         assert isinstance(traced, _Compiled)
         return traced.describe()
 
@@ -211,8 +262,21 @@ class JaxBackend:
     def repeat(self, step: Callable[..., Sequence[Any]], times: Any, *state: Any) -> list[Any]:
         return list(lax.fori_loop(np.int32(0), jnp.int32(times), lambda number, now: tuple(step(number, *now)), state))
 
-    def make_rows(self, count: Any, dtype: str) -> _Rows:
-        return _Rows(jnp.zeros((count,), dtype))
+    def repeat_on_variables(
+        self, step: Callable[..., Any], times: Any, variables: Sequence[Any], values: Sequence[Any], rows: Any
+    ) -> tuple[list[Any], Any]:
+        from keras import StatelessScope
+
+        def update(number: Any, current: Sequence[Any], filled: Any) -> tuple[list[Any], Any]:
+            with StatelessScope(list(zip(variables, current, strict=True)), initialize_variables=False) as scope:
+                filled = step(number, filled)
+            return [scope.get_current_value(variable) for variable in variables], filled
+
+        held, filled = self.repeat(update, times, list(values), rows)
+        return held, filled
+
+    def make_rows(self, count: Any, dtype: str, most: int | None = None) -> _Rows:
+        return _Rows(jnp.zeros((count if most is None else most,), dtype))
 
     def take_rows(self, tensor: Any, places: Any) -> Any:
         return jnp.take(tensor, places, axis=0, mode="clip")
@@ -221,7 +285,8 @@ class JaxBackend:
         return lax.argmax(tensor, tensor.ndim - 1, np.int32)
 
     def half_sum_of_squares(self, tensor: Any) -> Any:
-        return 0.5 * jnp.sum(jnp.square(tensor))
+        # Where sums are to be accurate float64 is on: XLA adds up one after the other where it does not vectorize.
+        return 0.5 * jnp.sum(jnp.square(tensor), dtype="float64" if jax.config.jax_enable_x64 else tensor.dtype)
 
     def bytes_can_be_summed(self, output: Any) -> bool:  # noqa: ARG002
         return False  # nor need they: XLA stores no copy of what it sums
@@ -230,7 +295,9 @@ class JaxBackend:
         return jnp.sum(condition, axis=0, dtype="float32")
 
     def read_variable(self, variable: Any) -> Any:
-        return variable.value
+        value, reading = variable.value, _reading.get()
+        # What is not in a scope would be a constant of what is being traced.
+        return value if reading is None or isinstance(value, jax.core.Tracer) else reading.give(variable)
 
     def as_array(self, values: Any) -> NDArray[Any]:
         return np.asarray(getattr(values, "value", values))
@@ -412,7 +479,7 @@ class RecordedJaxpr:
         results = [each if isinstance(each, _Result) else _Result(self._number_of(each)) for each in read]
         pairs = [(self._number_of(loss), [self._number_of(each) for each in targets]) for loss, targets in wanted]
         compute: Callable[..., Any] = partial(self._compute, results, pairs)
-        if not isinstance(jnp.zeros(()), jax.core.Tracer):
+        if not _is_tracing():
             compute = _Compiled(compute)
         try:
             values, derivatives = compute(self._given, self._values.constants)

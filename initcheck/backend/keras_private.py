@@ -68,6 +68,13 @@ def put_mask(tensor: Any, mask: Any) -> None:
     set_keras_mask(tensor, mask)
 
 
+def sync_variables(model: Any) -> None:
+    """Let a model's variables hold their values while ``fit`` runs: on JAX these are kept elsewhere."""
+    sync = getattr(model, "jax_state_sync", None)
+    if sync is not None:
+        sync()
+
+
 def global_seed_state() -> Any:
     """Return the state variable of Keras' global seed generator, made if there is none."""
     from keras.src.random.seed_generator import global_seed_generator

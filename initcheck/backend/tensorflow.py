@@ -120,7 +120,15 @@ class TensorFlowBackend:
             )[1:]
         )
 
-    def make_rows(self, count: Any, dtype: str) -> Any:
+    def repeat_on_variables(
+        self, step: Callable[..., Any], times: Any, variables: Sequence[Any], values: Sequence[Any], rows: Any
+    ) -> tuple[list[Any], Any]:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        (rows,) = self.repeat(lambda number, current: [step(number, current)], times, rows)
+        return [self.read_variable(variable) for variable in variables], rows
+
+    def make_rows(self, count: Any, dtype: str, most: int | None = None) -> Any:  # noqa: ARG002
         return tf.TensorArray(dtype, count)
 
     def take_rows(self, tensor: Any, places: Any) -> Any:

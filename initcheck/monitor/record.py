@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_tensorflow
 from initcheck.core.columns import BACKWARD_COLUMNS, FORWARD_COLUMNS, QUANTITIES, SITE_COLUMNS, WEIGHT_COLUMNS, Column
 from initcheck.core.errors import OutputError
 from initcheck.core.files import publish_files
+from initcheck.monitor.events import EventFile
 from initcheck.probe.capture import SiteInfo
 from initcheck.probe.measure import repeat_sites
 from initcheck.probe.steps import StepProbe
@@ -53,9 +51,6 @@ SCALARS: Final = (
 )
 """The quantities that are shown: TensorBoard's scalars, and the figures."""
 
-
-_VERSION: Final = "brain.Event:2"
-_numbers = count()
 
 CSV: Final = "monitor.csv"
 PARQUET: Final = "monitor.parquet"
@@ -230,51 +225,3 @@ def name_scalar(quantity: str, layer: str, call: int) -> str:
 def label_site(layer: str, call: int) -> str:
     """Name a call of a layer: by the layer alone where it is the first one."""
     return layer if call == 0 else f"{layer}#{call}"
-
-
-class EventFile:
-    """One file of TensorBoard events, written without TensorBoard: all scalars of one step are one event.
-
-    ``tf.summary.scalar`` needs the package TensorBoard, and writes an event for each scalar, with the time of writing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        # TensorBoard reads all files whose names hold "tfevents", in the order of the names.
-        self._path = folder / f"events.out.tfevents.{int(time.time())}.initcheck.{os.getpid()}.{next(_numbers)}"
-        self._writer: Any = None
-
-    @property
-    def path(self) -> Path:
-        """Where the events go."""
-        return self._path
-
-    def write(self, step: int, wall_time: float, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of one step, by tag; ``wall_time`` is in seconds since 1970."""
-        tf = import_tensorflow()
-        try:
-            if self._writer is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._writer = tf.io.TFRecordWriter(str(self._path))
-                start = tf.compat.v1.Event(wall_time=wall_time, file_version=_VERSION)
-                self._writer.write(start.SerializeToString())
-            event = tf.compat.v1.Event(wall_time=wall_time, step=step)
-            for tag, value in scalars.items():
-                event.summary.value.add(tag=tag, simple_value=value)
-            self._writer.write(event.SerializeToString())
-        except (OSError, tf.errors.OpError) as error:
-            raise self._failed(error) from error
-
-    def flush(self) -> None:
-        """Let readers see what was written."""
-        if self._writer is None:
-            return
-        tf = import_tensorflow()
-        try:
-            self._writer.flush()
-        except (OSError, tf.errors.OpError) as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> OutputError:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        return OutputError(f"Cannot write to {str(self._folder)!r}: {reason}. Make room or choose another log_dir.")

@@ -206,7 +206,7 @@ class RedrawPlan:
 
         def draw_one(planned: PlannedVariable, state: Any) -> Any:
             if planned.initializer is None:
-                return keras.ops.convert_to_tensor(planned.variable.value)
+                return backend().read_variable(planned.variable)
             shape, dtype = planned.variable.shape, planned.variable.dtype
             if planned.is_eager:
                 return draw_eagerly(planned.initializer, shape, dtype, int(state[0]))

@@ -125,10 +125,11 @@ def reduce_site(site: SiteTensors) -> Any:
     """
     forward = _given(output=site.output, preactivation=site.preactivation)
     backward = _given(gradient=site.gradient, weight_gradient=site.kernel_gradient, weight=site.kernel)
-    if backward and all(_is_small(tensor) for tensor in (forward | backward).values()):
-        return _reduce(forward | backward, site)
-    below = _reduce(backward, site) if backward else np.full(len(_BACKWARD_PARTS), np.nan)
-    return import_keras().ops.concatenate([_reduce(forward, site), below])
+    with backend().double_precision():
+        if backward and all(_is_small(tensor) for tensor in (forward | backward).values()):
+            return _reduce(forward | backward, site)
+        below = _reduce(backward, site) if backward else np.full(len(_BACKWARD_PARTS), np.nan)
+        return import_keras().ops.concatenate([_reduce(forward, site), below])
 
 
 def find_sources(
@@ -169,7 +170,8 @@ def finish(
     part = {name: parts[..., index] for index, name in enumerate(PARTS)}
     finished: dict[str, NDArray[np.float64]] = {}
     for name in ("preactivation", "weight"):
-        mean = part[f"{name}_shift"] + part[f"{name}_mean"]
+        with np.errstate(invalid="ignore"):  # the sum of infinity and minus infinity
+            mean = part[f"{name}_shift"] + part[f"{name}_mean"]
         variance = np.maximum(part[f"{name}_square"] - part[f"{name}_mean"] ** 2, 0.0)
         finished[f"{name}_mean"] = mean
         finished[f"{name}_variance"] = variance
@@ -210,14 +212,20 @@ def reduce_range(output: Any, gradient: Any | None) -> Any:
         float64 tensor: overflow and underflow of the output, then of the gradient; NaN without a gradient.
     """
     ops = import_keras().ops
-    missing = ops.full((2,), float("nan"), dtype="float64")
     vanishes = FLOAT16_VANISHES / LOSS_SCALE
-    shares = missing if gradient is None else _shares(gradient, vanishes)
-    return ops.concatenate([_shares(output, FLOAT16_VANISHES), shares])
+    with backend().double_precision():
+        missing = ops.full((2,), float("nan"), dtype="float64")
+        shares = missing if gradient is None else _shares(gradient, vanishes)
+        return ops.concatenate([_shares(output, FLOAT16_VANISHES), shares])
 
 
 def reduce_norms(tensors: Sequence[Any]) -> Any:
     """Compute the Frobenius norm of each tensor in float64, while a graph is traced; 0 only where every entry is 0."""
+    with backend().double_precision():
+        return _reduce_norms(tensors)
+
+
+def _reduce_norms(tensors: Sequence[Any]) -> Any:
     ops = import_keras().ops
     norms: list[Any] = [None] * len(tensors)
     together = [

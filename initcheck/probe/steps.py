@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.interface import backend
+from initcheck.backend.keras_private import sync_variables
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import dtype_name, import_keras, is_float_dtype
 from initcheck.probe.capture import Capture
@@ -43,7 +44,11 @@ class StepProbe(Probe):
         kernels = [self.model.weights[place] for place in self._kernels]
         with preserved_random_state():
             self._read_now = backend().trace(
-                lambda: [backend().read_variable(self.model.weights[place]) for place in self._kernels], []
+                lambda: [
+                    import_keras().ops.copy(backend().read_variable(self.model.weights[place]))
+                    for place in self._kernels
+                ],
+                [],
             )
             self._measure_now = backend().trace(
                 self._measure_change, [(tuple(kernel.shape), kernel.dtype) for kernel in kernels]
@@ -52,15 +57,17 @@ class StepProbe(Probe):
     def read_kernels(self) -> list[Any]:
         """Hold the kernels as they are, for :meth:`measure_change` after the step.
 
-        Nothing is copied here: TensorFlow gives a variable new memory when it is assigned to while someone else holds
-        the old.
+        On TensorFlow nothing is copied by that: it gives a variable new memory when it is assigned to while someone
+        else holds the old.
         """
         self.trace()
+        sync_variables(self.model)
         return list(self._read_now()) if self._read_now is not None and self._kernels else []
 
     def measure_change(self, before: Sequence[Any]) -> Any:
         """Measure the model as it is, and how far its kernels are from what they were."""
         self.trace()
+        sync_variables(self.model)
         assert self._measure_now is not None
         return self._measure_now(*before)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from initcheck.backend.interface import backend
 from initcheck.backend.random_state import preserved_random_state
 from initcheck.backend.runtime import import_keras
+
+MOST_STEPS: Final = 1024
+"""So many steps are made at a time at most."""
 
 State = list[Any]
 """Values of the model's variables, then of the optimizer's."""
@@ -61,20 +64,21 @@ class BatchTrainer:
 
     def train(self, state: State, steps: int) -> tuple[State, NDArray[np.float64]]:
         """Train for some steps; return the state after them, and the loss before each of them."""
-        count = import_keras().ops.convert_to_tensor(np.int32(steps))
+        losses: list[NDArray[np.float64]] = []
         with preserved_random_state(), warnings.catch_warnings(action="ignore"):  # Keras warns of missing gradients
-            losses, *after = self._run(count, *state)
-        return after, np.asarray(losses, dtype=np.float64)
+            for made in range(0, steps, MOST_STEPS):
+                count = min(steps - made, MOST_STEPS)
+                found, *state = self._run(import_keras().ops.convert_to_tensor(np.int32(count)), *state)
+                losses.append(backend().as_array(found)[:count].astype(np.float64))
+        return state, np.concatenate([np.zeros(0), *losses])
 
     def _take_steps(self, steps: Any, *state: Any) -> list[Any]:
-        for variable, value in zip(self._state, state, strict=True):
-            variable.assign(value)
+        def step(number: Any, losses: Any) -> Any:
+            return losses.write(number, import_keras().ops.cast(self._step(), "float32"))
 
-        def step(number: Any, losses: Any) -> list[Any]:
-            return [losses.write(number, import_keras().ops.cast(self._step(), "float32"))]
-
-        (losses,) = backend().repeat(step, steps, backend().make_rows(steps, "float32"))
-        return [losses.stack(), *map(backend().read_variable, self._state)]
+        rows = backend().make_rows(steps, "float32", MOST_STEPS)
+        after, losses = backend().repeat_on_variables(step, steps, self._state, state, rows)
+        return [losses.stack(), *after]
 
     def _step(self) -> Any:
         """Make one step, and return the loss before it. Called while the graph is traced."""
