@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.operations import Operation
@@ -52,6 +53,11 @@ class RecordedPass(Protocol):
     @property
     def operations(self) -> Sequence[Operation]:
         """All operations, each after those whose values it takes."""
+        ...
+
+    @property
+    def structure(self) -> Hashable | None:
+        """What this pass has in common with others of the same function; None where each pass stands for itself."""
         ...
 
     def name_of(self, tensor: Any) -> str:
@@ -116,6 +122,11 @@ class Backend(Protocol):
     @property
     def parallel_replicates(self) -> int:
         """How many replicates the loop of :meth:`compile_over_replicates` keeps in flight."""
+        ...
+
+    @property
+    def seed_period(self) -> int:
+        """How far apart seeds are that Keras takes for one: it reduces them modulo this number."""
         ...
 
     def double_precision(self) -> AbstractContextManager[None]:
@@ -211,6 +222,10 @@ class Backend(Protocol):
         """Return sum(tensor^2)/2, where possible in one pass over the memory, without storing the squares."""
         ...
 
+    def sum_segments(self, tensor: Any, owners: NDArray[np.int32], count: int) -> Any:
+        """Add up the entries that belong to each of several owners, in the precision of the tensor, of one axis."""
+        ...
+
     def bytes_can_be_summed(self, output: Any) -> bool:
         """Return whether :meth:`sum_bytes` can count over the first axis of a tensor."""
         ...
@@ -225,6 +240,13 @@ class Backend(Protocol):
 
     def as_array(self, values: Any) -> NDArray[Any]:
         """Return the values of a tensor, variable or array as an array that may share their memory: to be read only."""
+        ...
+
+    def seed_own_draws(self, state: Any) -> None:
+        """Let the random numbers that Keras takes from no seed generator follow from the state of a seed, [2] of int32.
+
+        Keras takes the masks of Dropout without a seed from PyTorch's own generator.
+        """
         ...
 
     def make_seed(self, state: Any) -> Any:
@@ -259,12 +281,16 @@ class Backend(Protocol):
         """Mark the operations that are recorded inside the context, but for those marked further in."""
         ...
 
-    def record_pass(self, forward: Callable[[Sequence[Any]], Forward], sources: Sequence[Any]) -> RecordedPass:
+    def record_pass(
+        self, forward: Callable[[Sequence[Any]], Forward], sources: Sequence[Any], like: Hashable | None = None
+    ) -> RecordedPass:
         """Record a forward pass.
 
         Args:
             forward: the pass: a function of the sources, called once.
             sources: weights and inputs. Those of floating point can be differentiated with respect to.
+            like: the structure of an earlier pass of the same function: the operations are not listed again. Where the
+                new pass has the same structure, all is known from there that does not depend on values.
         """
         ...
 

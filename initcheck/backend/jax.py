@@ -198,6 +198,8 @@ class JaxBackend:
 
     parallel_replicates: ClassVar = 1
 
+    seed_period: ClassVar = 2**32
+
     def double_precision(self) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = jax.enable_x64(True)
         return context
@@ -288,6 +290,9 @@ class JaxBackend:
         # Where sums are to be accurate float64 is on: XLA adds up one after the other where it does not vectorize.
         return 0.5 * jnp.sum(jnp.square(tensor), dtype="float64" if jax.config.jax_enable_x64 else tensor.dtype)
 
+    def sum_segments(self, tensor: Any, owners: NDArray[np.int32], count: int) -> Any:
+        return jax.ops.segment_sum(tensor, owners, count)
+
     def bytes_can_be_summed(self, output: Any) -> bool:  # noqa: ARG002
         return False  # nor need they: XLA stores no copy of what it sums
 
@@ -301,6 +306,9 @@ class JaxBackend:
 
     def as_array(self, values: Any) -> NDArray[Any]:
         return np.asarray(getattr(values, "value", values))
+
+    def seed_own_draws(self, state: Any) -> None:
+        """Do nothing: there are no others."""
 
     def make_seed(self, state: Any) -> Any:
         return jnp.asarray(state).astype("uint32")
@@ -325,7 +333,12 @@ class JaxBackend:
         scope: AbstractContextManager[None] = jax.named_scope(f"{_LAYER}{number}")
         return scope
 
-    def record_pass(self, forward: Callable[[Sequence[Any]], Forward], sources: Sequence[Any]) -> RecordedJaxpr:
+    def record_pass(
+        self,
+        forward: Callable[[Sequence[Any]], Forward],
+        sources: Sequence[Any],
+        like: Hashable | None = None,  # noqa: ARG002 - a jaxpr is traced once
+    ) -> RecordedJaxpr:
         made: list[tuple[Sequence[Any], list[Any]]] = []
 
         def run(*given: Any) -> list[Any]:
@@ -456,6 +469,10 @@ class RecordedJaxpr:
     @cached_property
     def operations(self) -> Sequence[Operation]:
         return self._description.operations
+
+    @property
+    def structure(self) -> None:
+        return None
 
     def name_of(self, tensor: Any) -> str:
         return self._description.names[self._number_of(tensor)]

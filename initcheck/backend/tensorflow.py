@@ -52,6 +52,8 @@ class TensorFlowBackend:
     """Two overlap the small kernels of one replicate with the large ones of another (a tenth to a half of the time on
     two cores, the more the smaller the layers); more would only hold more activations in memory."""
 
+    seed_period: ClassVar = 2**31 - 2
+
     def double_precision(self) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -141,6 +143,9 @@ class TensorFlowBackend:
     def half_sum_of_squares(self, tensor: Any) -> Any:
         return tf.nn.l2_loss(tensor)
 
+    def sum_segments(self, tensor: Any, owners: NDArray[np.int32], count: int) -> Any:
+        return tf.math.unsorted_segment_sum(tensor, owners, count)
+
     def bytes_can_be_summed(self, output: Any) -> bool:
         rows, elements = output.shape[:1].num_elements(), output.shape[1:].num_elements()
         return bool(rows is not None and elements is not None and rows <= LARGEST_BYTE_COUNT and elements % 4 == 0)
@@ -155,6 +160,9 @@ class TensorFlowBackend:
 
     def as_array(self, values: Any) -> NDArray[Any]:
         return np.asarray(values if isinstance(values, np.ndarray) else tf.convert_to_tensor(values))
+
+    def seed_own_draws(self, state: Any) -> None:
+        """Do nothing: Keras takes all from seed generators."""
 
     def make_seed(self, state: Any) -> Any:
         return state
@@ -189,7 +197,12 @@ class TensorFlowBackend:
         if spans is not None:
             spans.append((number, start, len(graph.get_operations())))
 
-    def record_pass(self, forward: Callable[[Sequence[Any]], Forward], sources: Sequence[Any]) -> RecordedGraph:
+    def record_pass(
+        self,
+        forward: Callable[[Sequence[Any]], Forward],
+        sources: Sequence[Any],
+        like: Hashable | None = None,  # noqa: ARG002 - a graph is traced once
+    ) -> RecordedGraph:
         # A kept weight comes as the variable itself, which is no tensor of the graph.
         given = [tf.identity(source) for source in sources]
         tape = tf.GradientTape(watch_accessed_variables=False)
@@ -237,6 +250,10 @@ class RecordedGraph:
             for place in range(start, end):
                 layers.setdefault(place, number)
         return [_describe(operation, layers.get(place)) for place, operation in enumerate(self._listed)]
+
+    @property
+    def structure(self) -> None:
+        return None
 
     def name_of(self, tensor: Any) -> str:
         return str(tensor.op.name)

@@ -139,7 +139,8 @@ class RedrawPlan:
 
     def draw(self, states: Any) -> list[Any]:
         """Draw one value for every variable, eagerly, or while a graph is traced if no draw has to be eager."""
-        rows = import_keras().ops.unstack(states, axis=0)
+        ops = import_keras().ops
+        rows = ops.unstack(ops.convert_to_tensor(states), axis=0)
         with self._drawing() as draw_one:
             return [draw_one(planned, state) for planned, state in zip(self.variables, rows, strict=False)]
 
@@ -220,6 +221,8 @@ class RedrawPlan:
     def generator_states(self, states: Any) -> list[tuple[Any, Any]]:
         """Pair each of the model's seed generators with its state for this replicate."""
         ops = import_keras().ops
+        if self.generators:
+            backend().seed_own_draws(states[len(self.variables)])
         return [
             (generator, ops.cast(states[len(self.variables) + index], generator.dtype))
             for index, generator in enumerate(self.generators)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from initcheck.backend.interface import Forward, RecordedPass, backend
 from initcheck.backend.operations import (
+    Operation,
     WeightUse,
     count_entries,
     find_constant_softmaxes,
@@ -72,6 +73,23 @@ class _MadePass:
     capture: Capture
     read: Mapping[int, Any]
     losses: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class _ReadPass:
+    """What the first of several passes says of all that are alike.
+
+    Attributes:
+        positions: for each site the place of its kernel among the weights.
+        reached: for each weight whether a path leads from it to the loss; empty where only kernels are asked for.
+        bounds: for each site the ends of the range of its activation.
+    """
+
+    structure: Hashable | None
+    softmaxes: Sequence[Operation]
+    positions: Sequence[int | None]
+    reached: tuple[bool, ...]
+    bounds: Sequence[tuple[float, float] | None]
 
 
 class Probe:
@@ -144,6 +162,7 @@ class Probe:
         self._recurrent: tuple[RecurrentCall, ...] = ()
         self._reduction = WeightReduction()
         self._loss_value: Any = None
+        self._first: dict[bool, _ReadPass] = {}
         self._compiled: dict[tuple[_Source, bool], Callable[..., Any]] = {}
 
     @property
@@ -321,31 +340,21 @@ class Probe:
     def _measure_one(self, weights: Sequence[Any], states: Any, every_weight: bool) -> Any:
         """One forward and one backward pass of one replicate. Called while the function is traced."""
         keras = import_keras()
-        made = self._record_pass(weights, states, every_weight)
+        first = self._first.get(every_weight)
+        made = self._record_pass(weights, states, every_weight, None if first is None else first.structure)
         capture, recorded, loss = made.capture, made.recorded, made.losses[0]
         given = recorded.sources[: len(weights)]
-        softmaxes = self._read_operations(made)
-        kernels = [main_kernel(site.operation) for site in capture.sites]
-        index = {id(weight): position for position, weight in enumerate(self.model.weights)}
-        # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
-        positions = [
-            index.get(id(kernel)) if kernel is not None and is_float_dtype(kernel.dtype) else None for kernel in kernels
-        ]
+        if first is None or first.structure is None or recorded.structure is not first.structure:
+            first = self._first[every_weight] = self._read_pass(made, len(weights), every_weight)
+        elif [(site.layer, site.call) for site in capture.sites] != [(site.layer, site.call) for site in self._sites]:
+            raise ModelError(f"The model {self.model.name!r} calls other layers from one call to the next.")
+        softmaxes = [recorded.result_of(each) for each in first.softmaxes]
+        positions, reached = first.positions, first.reached
         targets = [site.output if site.preactivation is None else site.preactivation for site in capture.sites]
         used = sorted({position for position in positions if position is not None})
-        reached: tuple[bool, ...] = ()
         if every_weight:
-            names = [recorded.name_of(source) for source in recorded.sources]
-            reached = recorded.find_differentiable(loss, given)
-            self._uses = tuple(find_weight_uses(recorded.operations, names[: len(weights)], set(names[len(weights) :])))
             used = [place for place, weight in enumerate(given) if is_float_dtype(weight.dtype)]
-        self._sources = find_sources(
-            recorded, [x.output for x in capture.sites], [x.preactivation for x in capture.sites]
-        )
-        weighted = [
-            not site.passed_on and is_weighted(site.operation, capture.captured, made.read) for site in capture.sites
-        ]
-        others = self._find_received(capture.sites, weighted)
+        others = self._find_received(capture.sites, [site.weighted for site in self._sites])
         read = [
             *(site.output for site in capture.sites),
             *(x.preactivation for x, source in zip(capture.sites, self._sources, strict=True) if source is None),
@@ -376,18 +385,14 @@ class Probe:
                         gradient=derivative,
                         kernel=None if position is None else values[position],
                         kernel_gradient=None if position is None else by_weight[position],
-                        bounds=_find_bounds(site.activation),
+                        bounds=bounds,
                         feature_axis=feature_axis(site.operation),
                     )
                 )
-                for site, source, position, derivative in zip(
-                    capture.sites, self._sources, positions, derivatives, strict=False
+                for site, source, position, bounds, derivative in zip(
+                    capture.sites, self._sources, positions, first.bounds, derivatives, strict=False
                 )
             ]
-            self._sites = tuple(
-                describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
-                for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
-            )
             flat = [keras.ops.reshape(keras.ops.stack(parts), (-1,))]
             flat.append(_mean_squares([value[id(tensor)] for tensor in others]))
             flat += [_reduce_softmax(value[id(each)]) for each in softmaxes]
@@ -407,7 +412,35 @@ class Probe:
                 ]
             return keras.ops.concatenate(flat)
 
-    def _record_pass(self, weights: Sequence[Any], states: Any, every_weight: bool) -> _MadePass:
+    def _read_pass(self, made: _MadePass, weights: int, every_weight: bool) -> _ReadPass:
+        """Find out all of a pass that is the same for any weights."""
+        capture, recorded = made.capture, made.recorded
+        softmaxes = self._read_operations(made)
+        kernels = [main_kernel(site.operation) for site in capture.sites]
+        index = {id(weight): position for position, weight in enumerate(self.model.weights)}
+        # A quantized kernel holds whole numbers: it has no gradient, and its scale is another weight.
+        positions = [
+            index.get(id(kernel)) if kernel is not None and is_float_dtype(kernel.dtype) else None for kernel in kernels
+        ]
+        reached: tuple[bool, ...] = ()
+        if every_weight:
+            names = [recorded.name_of(source) for source in recorded.sources]
+            reached = recorded.find_differentiable(made.losses[0], recorded.sources[:weights])
+            self._uses = tuple(find_weight_uses(recorded.operations, names[:weights], set(names[weights:])))
+        self._sources = find_sources(
+            recorded, [x.output for x in capture.sites], [x.preactivation for x in capture.sites]
+        )
+        weighted = [
+            not site.passed_on and is_weighted(site.operation, capture.captured, made.read) for site in capture.sites
+        ]
+        self._sites = tuple(
+            describe_site(site, position, kernel, self._batch_size, carries, _clips_at_zero(site.activation))
+            for position, (site, kernel, carries) in enumerate(zip(capture.sites, kernels, weighted, strict=True))
+        )
+        bounds = [_find_bounds(site.activation) for site in capture.sites]
+        return _ReadPass(recorded.structure, softmaxes, positions, reached, bounds)
+
+    def _record_pass(self, weights: Sequence[Any], states: Any, every_weight: bool, like: Hashable | None) -> _MadePass:
         """Call the model once, with every layer call captured, and compute the losses."""
         count = len(weights)
         made: list[tuple[Capture, Mapping[int, Any], list[Any]]] = []
@@ -424,11 +457,11 @@ class Probe:
             made.append((capture, scope.read, losses))
             return Forward(losses, capture.tensors())
 
-        recorded = backend().record_pass(forward, [*weights, *import_keras().tree.flatten(self._inputs)])
+        recorded = backend().record_pass(forward, [*weights, *import_keras().tree.flatten(self._inputs)], like)
         return _MadePass(recorded, *made[-1])
 
-    def _read_operations(self, made: _MadePass) -> list[Any]:
-        """Find out what feeds what, and what was not measured; return what the softmaxes give."""
+    def _read_operations(self, made: _MadePass) -> list[Operation]:
+        """Find out what feeds what, and what was not measured; return the softmaxes."""
         capture, recorded = made.capture, made.recorded
         connections = read_connections(recorded.operations)
         outputs = [recorded.name_of(site.output) for site in capture.sites]
@@ -450,7 +483,7 @@ class Probe:
         self._captured, self._read = frozenset(capture.captured), frozenset(made.read)
         listed = {id(variable) for variable in self.model.variables}
         self._untracked = tuple(variable for key, variable in made.read.items() if key not in listed)
-        return [recorded.result_of(each) for each in softmaxes]
+        return softmaxes
 
     def _find_received(self, sites: Sequence[Site], weighted: Sequence[bool]) -> list[Any]:
         """List what layers with weights receive, where it is no other site's output."""
@@ -545,8 +578,9 @@ class Probe:
 
 def _mean_squares(tensors: Sequence[Any]) -> Any:
     """Take the mean square of each of several tensors."""
+    ops = import_keras().ops
     sizes = np.asarray([math.prod(tensor.shape) for tensor in tensors], dtype=np.float64)
-    return import_keras().ops.square(reduce_norms(tensors)) / sizes
+    return ops.square(reduce_norms(tensors)) / ops.convert_to_tensor(sizes)
 
 
 def _reduce_softmax(probabilities: Any) -> Any:
@@ -581,7 +615,8 @@ def random_loss_gradient(shape: Any, dtype: str = "float32", number: int = 0) ->
     """Draw the fixed directions r of the default loss, which are also dL/dy: normal, and scaled to mean r^2 = 1."""
     keras = import_keras()
     direction = keras.random.normal(shape, dtype=dtype, seed=RANDOM_LOSS_SEED + number)
-    return direction / keras.ops.sqrt(keras.ops.mean(keras.ops.square(direction)))
+    square = keras.ops.sum(keras.ops.square(direction))
+    return direction / keras.ops.sqrt(square / math.prod(direction.shape))
 
 
 def _find_bounds(activation: Callable[..., Any] | None) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.runtime import import_keras
+from initcheck.probe.reduce import mean_float64
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def reduce_over_time(call: RecurrentCall, gradient: Any) -> Any:
     squares = ops.sum(squares, axis=tuple(range(2, len(squares.shape))))
     back = squares if backwards else ops.flip(squares, axis=1)
     if in_order is None:
-        return ops.mean(back, axis=0)
+        return mean_float64(back, axis=0)
     counted = ops.flip(in_order, axis=1)
     places = ops.arange(call.steps)
     order = ops.argsort(ops.where(counted, places, places + call.steps), axis=1)  # steps that count come first

@@ -314,7 +314,7 @@ def _reduce_forward_float32(given: Mapping[str, Any], form: _OutputForm) -> tupl
     squares = [(parts["batch_square"], parts["batch_mean_square"])]
     if "preactivation" in given:
         preactivation = ops.cast(given["preactivation"], "float32")
-        parts["preactivation_mean"] = _mean(preactivation)
+        parts["preactivation_mean"] = mean_float64(preactivation)
         parts["preactivation_square"] = _mean_square(preactivation)
         squares.append((parts["preactivation_square"], ops.square(parts["preactivation_mean"])))
     return _stack_forward(parts, "preactivation" in given), squares
@@ -334,8 +334,7 @@ def _moments_around_first(flat: Any) -> dict[str, Any]:
 
 def _moments_around_zero(flat: Any) -> dict[str, Any]:
     """Find the same from the values as they are, without a copy, and around the first sample where they cancel."""
-    ops = import_keras().ops
-    unit_means = ops.cast(ops.sum(flat, axis=0), "float64") / _count_of(flat, 0)
+    unit_means = mean_float64(flat, axis=0)
     square, square_of_means = _mean_square(flat), _mean_square(unit_means)
 
     def around_first() -> tuple[Any, Any]:
@@ -348,13 +347,12 @@ def _moments_around_zero(flat: Any) -> dict[str, Any]:
 
 
 def _sum_change(flat: Any, first: Any) -> tuple[Any, Any]:
-    ops = import_keras().ops
     change = flat - first
-    return _mean_square(change), ops.cast(ops.sum(change, axis=0), "float64") / _count_of(change, 0)
+    return _mean_square(change), mean_float64(change, axis=0)
 
 
 def _unit_moments(unit_means: Any) -> dict[str, Any]:
-    center = _mean(unit_means)
+    center = mean_float64(unit_means)
     return {"unit_mean": center, "unit_variance": _mean_square(unit_means - center)}
 
 
@@ -365,7 +363,7 @@ def _find_extremes(output: Any) -> dict[str, Any]:
     return {
         "max_abs": ops.max(largest_by_unit),
         "zero": _share(_count_true(_by_sample(ops.equal(output, 0))), output),
-        "dead": ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
+        "dead": mean_float64(ops.cast(ops.equal(largest_by_unit, 0), "float64")),
     }
 
 
@@ -379,7 +377,7 @@ def _find_extremes_in_bytes(flat: Any, output: Any, summable: bool) -> dict[str,
     return {
         "max_abs": ops.maximum(ops.max(flat), -ops.min(flat)),
         "zero": _share(ops.sum(ops.cast(by_element, "float64")), flat),
-        "dead": ops.mean(ops.cast(dead, "float64")),
+        "dead": mean_float64(ops.cast(dead, "float64")),
     }
 
 
@@ -396,7 +394,7 @@ def _reduce_forward_float64(given: Mapping[str, Any], form: _OutputForm) -> Any:
     output = ops.cast(given["output"], "float64")
     flat = _by_sample(output)
     first = flat[:1]
-    unit_means = first[0] + ops.mean(flat - first, axis=0)
+    unit_means = first[0] + mean_float64(flat - first, axis=0)
     parts["batch_square"] = _mean_square(flat - unit_means)
     parts |= _unit_moments(unit_means)
     parts["zero"] = _share(ops.sum(ops.cast(ops.equal(flat, 0), "float64")), output)
@@ -404,7 +402,7 @@ def _reduce_forward_float64(given: Mapping[str, Any], form: _OutputForm) -> Any:
         parts["saturated"] = _share(ops.sum(ops.cast(_is_saturated(flat, form.bounds), "float64")), output)
     known = ops.where(ops.isnan(output), ops.zeros_like(output), ops.abs(output))
     largest_by_unit = _max_by_unit(known)
-    parts["dead"] = ops.mean(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
+    parts["dead"] = mean_float64(ops.cast(ops.equal(largest_by_unit, 0), "float64"))
     parts["max_abs"] = ops.max(largest_by_unit)
     parts["nonfinite"] = _share_nonfinite(output)
     return _stack_forward(parts, "preactivation" in given)
@@ -431,7 +429,7 @@ def _reduce_backward_float32(given: Mapping[str, Any]) -> tuple[Any, list[tuple[
         tensor, square_of_mean = ops.cast(given[name], "float32"), None
         if name == "weight":
             parts["weight_shift"] = np.float64(0.0)
-            parts["weight_mean"] = _mean(tensor)
+            parts["weight_mean"] = mean_float64(tensor)
             square_of_mean = ops.square(parts["weight_mean"])
         parts[f"{name}_square"] = _mean_square(tensor)
         squares.append((parts[f"{name}_square"], square_of_mean))
@@ -502,7 +500,7 @@ def _share(count: Any, tensor: Any) -> Any:
 
 def _share_nonfinite(tensor: Any) -> Any:
     ops = import_keras().ops
-    return ops.mean(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
+    return mean_float64(ops.cast(ops.logical_not(ops.isfinite(tensor)), "float64"))
 
 
 def _shares(tensor: Any, vanishes: float) -> Any:
@@ -540,10 +538,13 @@ def _mean_square(tensor: Any) -> Any:
     return import_keras().ops.cast(backend().half_sum_of_squares(tensor), "float64") / (0.5 * _count_of(tensor))
 
 
-def _mean(tensor: Any) -> Any:
-    """Return the mean as float64, summed in the tensor's own precision."""
+def mean_float64(tensor: Any, axis: int | None = None) -> Any:
+    """Return the mean as float64, summed in the tensor's own precision.
+
+    ``keras.ops.mean`` takes the mean of float64 values in float32 on some backends.
+    """
     ops = import_keras().ops
-    return ops.cast(ops.sum(tensor), "float64") / _count_of(tensor)
+    return ops.cast(ops.sum(tensor, axis=axis), "float64") / _count_of(tensor, axis)
 
 
 def _moments_float64(tensor: Any) -> tuple[Any, Any, Any]:
@@ -552,9 +553,9 @@ def _moments_float64(tensor: Any) -> tuple[Any, Any, Any]:
     tensor = ops.cast(tensor, "float64")
     # mean(x) first minus one entry, so that a constant tensor has exactly its value as mean.
     anchor = ops.reshape(tensor, (-1,))[0]
-    shift = anchor + ops.mean(tensor - anchor)
+    shift = anchor + mean_float64(tensor - anchor)
     centered = tensor - shift
-    return shift, ops.mean(centered), _mean_square(centered)
+    return shift, mean_float64(centered), _mean_square(centered)
 
 
 def _is_accurate(squares: Sequence[tuple[Any, Any | None]]) -> Any:
@@ -582,7 +583,7 @@ def _sum_squares_together(tensors: Sequence[Any]) -> Any:
     sizes = [math.prod(tensor.shape) for tensor in tensors]
     entries = ops.concatenate([ops.reshape(ops.cast(tensor, "float32"), (-1,)) for tensor in tensors])
     owners = np.repeat(np.arange(len(tensors), dtype=np.int32), sizes)
-    return ops.segment_sum(ops.square(ops.cast(entries, "float64")), owners, num_segments=len(tensors))
+    return backend().sum_segments(ops.square(ops.cast(entries, "float64")), owners, len(tensors))
 
 
 @lru_cache(maxsize=1024)

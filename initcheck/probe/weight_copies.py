@@ -32,8 +32,6 @@ FEWEST: Final = 16
 FEWEST_VALUES: Final = 8
 """Different values that the first entries of a weight must have: constants and identities are no draws."""
 _BLOCK: Final = 1024
-_SEED_PERIOD: Final = 2**31 - 2
-"""Keras' TensorFlow backend reduces seeds modulo this number, so that seeds this far apart draw the same."""
 
 
 @dataclass(frozen=True)
@@ -345,7 +343,7 @@ def _explain(members: Sequence[WeightFacts]) -> str:
     if any(each.seed is None or not each.initializer for each in members):
         return ""
     seeds = [each.seed for each in members if each.seed is not None]
-    if len({seed % _SEED_PERIOD for seed in seeds}) > 1:
+    if len({seed % backend().seed_period for seed in seeds}) > 1:
         return ""
     names = list(dict.fromkeys(_name_with_seed(each) for each in members))
     if not any(each.seed_given for each in members):

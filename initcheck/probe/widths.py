@@ -20,6 +20,7 @@ from initcheck.backend.runtime import dtype_name, import_keras
 from initcheck.core.errors import ModelError
 from initcheck.probe.capture import Capture, Site, make_recording_scope
 from initcheck.probe.measure import Loss, Probe
+from initcheck.probe.reduce import mean_float64
 
 LEARNING_RATES: Final[dict[Optimizer, float]] = {"sgd": 0.01, "adam": 0.001}
 """Those of Keras' optimizers."""
@@ -175,4 +176,4 @@ def _signal(measured: MeasuredSite) -> Any:
 
 def _sizes(signal: Any) -> tuple[Any, Any]:
     ops = import_keras().ops
-    return ops.sqrt(ops.mean(ops.square(signal))), ops.mean(ops.abs(signal))
+    return ops.sqrt(mean_float64(ops.square(signal))), mean_float64(ops.abs(signal))
