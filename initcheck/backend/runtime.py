@@ -19,6 +19,7 @@ import re
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,6 +193,26 @@ def backend_errors() -> tuple[type[Exception], ...]:
     # Those of TensorFlow derive from none of Python's, those of JAX and PyTorch from RuntimeError.
     own = getattr(getattr(tensorflow, "errors", None), "OpError", None)
     return (RuntimeError,) if own is None else (RuntimeError, own)
+
+
+def has_float64() -> bool:
+    """Return whether tensors that are asked for in float64 are: JAX has to be told, and some devices have none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return dtype_name(import_keras().ops.zeros((), dtype="float64")) == "float64"
+    except backend_errors() + (TypeError,):
+        return False
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse float64 where the backend would silently compute in another precision.
+
+    Raises:
+        BackendError: it would.
+    """
+    if dtype == "float64" and not has_float64():
+        way = "Set the environment variable JAX_ENABLE_X64=1" if backend_name() == "jax" else "Choose another device"
+        raise BackendError(f"The backend {backend_name()} has float64 switched off, or none. {way}, or ask for float32")
 
 
 def dtype_name(tensor: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initcheck.backend.random_state import preserved_random_state, set_random_seed
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import check_dtype, has_float64, import_keras
 from initcheck.core.errors import UsageError
 from initcheck.core.formatting import LINE_WIDTH, count, to_json
 from initcheck.core.loading import RaisedError, TookTooLongError, run_user_code
@@ -81,6 +81,7 @@ def verify(
         shapes: of the weights; none for shapes of one to five dimensions.
         seconds: limit of one call, and of all draws of one shape together.
     """
+    check_dtype(dtype)
     wanted = expected or Expected()
     chosen = shapes or default_shapes(target)
     for shape in chosen:
@@ -239,6 +240,8 @@ def _judge_answers(run: _Run, answers: dict[Shape, Answer]) -> bool:
 def _judge_other_dtype(run: _Run) -> None:
     """Ask for another dtype too: one that ignores the argument returns its favourite."""
     other = "float64" if run.dtype != "float64" else "float32"
+    if other == "float64" and not has_float64():
+        return  # the backend has but float32 for all
     shape = run.shapes[0]
     try:
         found = run.call(run.context.seed("dtype"), shape, other).dtype

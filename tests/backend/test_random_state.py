@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras.src.backend.common import global_state
-from tensorflow.python.eager import context as tensorflow_context
 
 from initcheck.backend.random_state import preserved_random_state, set_random_seed
+
+tf = pytest.importorskip("tensorflow", reason="its own random state is what most of these tests are about")
+tensorflow_context = pytest.importorskip("tensorflow.python.eager.context")
 
 GENERATOR = "global_seed_generator"
 SEED = "global_random_seed"

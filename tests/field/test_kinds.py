@@ -10,13 +10,14 @@ import keras
 import kind_models_by_judgement  # noqa: F401 - its cases are registered when it is imported
 import numpy as np
 import pytest
-import tensorflow as tf
 from float64_copy import measure_draws
 from kind_cases import CASES, conv, dense, functional, head, nested, subclassed
 from kind_models_by_cause import table
 from marked import first_only
 
 import initcheck
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 layers, initializers = keras.layers, keras.initializers
 

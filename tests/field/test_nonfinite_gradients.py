@@ -5,11 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, ops
 
 from initcheck import check
 from initcheck.probe.measure import random_loss
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
 

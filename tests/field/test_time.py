@@ -9,10 +9,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import initcheck
 from initcheck.probe import Probe, random_loss_gradient
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 layers, initializers = keras.layers, keras.initializers
 

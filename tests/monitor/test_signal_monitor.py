@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
+from plain_gradients import differentiate
 
 from initcheck.callbacks import SignalMonitor
 from initcheck.core.errors import DataError, InitcheckError, ModelError, OutputError, UsageError
@@ -47,18 +47,20 @@ def build(optimizer="sgd", *, activation="relu", **compiled):
 
 
 def take_gradients(model, x, y):
-    """Activations and gradients of each Dense layer by an eager tape, layer by layer."""
-    inputs = tf.constant(x)
-    kernels = [layer.kernel.value for layer in model.layers]
-    with tf.GradientTape() as tape:
-        signal, seen = inputs, []
-        for layer in model.layers:
-            z = signal @ layer.kernel.value + layer.bias.value
-            tape.watch(z)
-            signal = layer.activation(z)
-            seen.append((z, signal))
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, signal)
-    gradients = tape.gradient(loss, [z for z, _ in seen] + kernels)
+    """Activations and gradients of each Dense layer, layer by layer, without Keras' call of the model."""
+    kernels = [np.asarray(layer.kernel) for layer in model.layers]
+    offsets = [np.zeros((len(x), layer.units), np.float32) for layer in model.layers]
+
+    def follow(*values):
+        signal, seen = keras.ops.convert_to_tensor(x), []
+        for layer, offset, kernel in zip(model.layers, values, values[len(offsets) :], strict=False):
+            signal = layer.activation(keras.ops.matmul(signal, kernel) + layer.bias.value + offset)
+            seen.append(signal)
+        return seen
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    gradients = differentiate(lambda *values: loss(y, follow(*values)[-1]), [*offsets, *kernels])
+    seen = [keras.ops.convert_to_numpy(signal) for signal in follow(*offsets, *kernels)]
     by_layer = zip(model.layers, seen, gradients, gradients[len(kernels) :], strict=False)
     return {
         layer.name: {
@@ -69,7 +71,7 @@ def take_gradients(model, x, y):
             "weight_gradient_norm": float(np.linalg.norm(np.asarray(dw, np.float64))),
             "weight_norm": float(np.linalg.norm(np.asarray(layer.kernel, np.float64))),
         }
-        for layer, (_, h), dz, dw in by_layer
+        for layer, h, dz, dw in by_layer
     }
 
 
@@ -284,6 +286,7 @@ def test_with_several_steps_an_execution_what_falls_due_is_measured_at_its_end(d
 
 
 def make_dataset_of_unknown_length(data):
+    tf = pytest.importorskip("tensorflow", reason="a dataset of tf.data")
     return tf.data.Dataset.from_tensor_slices(data).batch(BATCH).filter(lambda *_: True)
 
 
@@ -299,6 +302,7 @@ def test_a_dataset_of_unknown_length_is_counted_too(data):
 def test_executions_that_go_beyond_the_steps_of_an_epoch_are_counted_whole(data):
     """Of data without an end Keras makes whole executions: 8 steps where 6 were asked for."""
     x, y = data
+    tf = pytest.importorskip("tensorflow", reason="a dataset of tf.data")
     repeated = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).repeat()
     model = build(steps_per_execution=4, jit_compile=False)
     monitor = SignalMonitor(x[:BATCH], every=1)
@@ -387,6 +391,7 @@ def test_a_batch_of_the_wrong_shape_is_refused_before_the_first_step(data):
 
 def test_a_dataset_in_place_of_a_batch_is_refused(data):
     x, y = data
+    tf = pytest.importorskip("tensorflow", reason="a dataset of tf.data")
     monitor = SignalMonitor(tf.data.Dataset.from_tensor_slices(x))
     with refused(DataError, r"x must be an array\. Received: .*Dataset\. Give one batch"):
         build().fit(x, y, verbose=0, callbacks=[monitor])

@@ -99,6 +99,7 @@ def test_zero_and_dead_fractions_equal_the_twin_under_relu():
     assert_equal_to_twin(measured, counts, 0.0)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(("activation", "initializer"), [("sigmoid", "glorot_normal"), ("tanh", "he_normal")])
 def test_a_float64_model_equals_the_twin_to_rounding(activation, initializer):
     model = build_dense(5, 32, activation, initializer, dtype="float64", bias="random_uniform")

@@ -14,13 +14,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+import pytest
 from numpy.typing import NDArray
 
 from initcheck.checking.load_model import adopt_model
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+import pytest
 from kind_cases import (
     apply,
     at_ends,
@@ -32,6 +32,8 @@ from kind_cases import (
 )
 
 from initcheck.probe import random_loss_gradient
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 # --- section 4: scale in front of a normalization is free -------------------------------------------------------------
 

@@ -18,11 +18,13 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
+import pytest
 from numpy.typing import NDArray
 
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.paths import PathNamer
+
+tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 Array = NDArray[np.float64]
 Forward = Callable[["SlowMeasurement", Any, Any], Any]

@@ -6,19 +6,19 @@ import hashlib
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 import zoo_models as zoo
 from keras.src.backend.common import global_state
-from slow_measurement import SlowMeasurement
-from tensorflow.python.eager import context
 
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer, own_variables
+
+if TYPE_CHECKING:
+    from slow_measurement import SlowMeasurement
 
 ROUNDING = 5e-5
 """Relative tolerance where rounding is all that differs.
@@ -79,6 +79,8 @@ class Examined:
 
     def measure_slowly(self, dtype: str = "float64", spoiled: Collection[str] = ()) -> SlowMeasurement:
         forward = forward_subclassed if self.builder is zoo.build_subclassed_residual else None
+        from slow_measurement import SlowMeasurement  # which needs TensorFlow
+
         return SlowMeasurement(self.model, self.inputs, dtype, forward, spoiled)
 
 
@@ -237,7 +239,6 @@ def snapshot(model: Any) -> dict[str, Any]:
     """Take down everything about a model and the process that a measurement could change."""
     optimizer = getattr(model, "optimizer", None)  # there is no attribute before the model is compiled
     shared = global_state.get_global_attribute("global_seed_generator")
-    operation_seeds = getattr(context.context(), "_rng", None)
     return {
         "weights": digest(model.weights),
         "all variables": digest(model.variables),  # seed generators too
@@ -254,9 +255,23 @@ def snapshot(model: Any) -> dict[str, Any]:
         "numpy": repr(np.random.get_state(legacy=False)),
         "keras": (None if shared is None else digest([shared.state]), keras.config.floatx()),
         "keras seed": global_state.get_global_attribute("global_random_seed"),
-        "tensorflow": (context.global_seed(), operation_seeds and operation_seeds.getstate()),
-        "eager": tf.executing_eagerly(),
+        "backend": snapshot_backend(),
     }
+
+
+def snapshot_backend() -> Any:
+    """List the random state of the backend itself; JAX has none."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+        from tensorflow.python.eager import context
+
+        operation_seeds = getattr(context.context(), "_rng", None)
+        return context.global_seed(), operation_seeds and operation_seeds.getstate(), tf.executing_eagerly()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.get_rng_state().numpy().tobytes(), torch.is_grad_enabled()
+    return None
 
 
 def digest(variables: Collection[Any]) -> list[str]:

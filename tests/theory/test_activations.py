@@ -6,8 +6,8 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from initcheck.backend.runtime import versions
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 
 KINKS = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0])
@@ -25,7 +25,13 @@ POINTS = np.unique(
     )
 )
 EPSILON = float(np.finfo(np.float64).eps)
-OLD_GELU = tuple(map(int, tf.__version__.split(".")[:2])) < (2, 21)
+
+
+def version_of(library):
+    return tuple(map(int, versions().get(library, "9999.0").split(".")[:2]))
+
+
+OLD_GELU = version_of("tensorflow") < (2, 21)
 # How far Keras itself is off, beyond the 1e-7 that all are compared with. It subtracts numbers of the size of x in two
 # functions, and takes exp(x) - 1 literally in two others. In gelu TensorFlow rounds 1/√2 to float32, by 1.7e-8, which
 # erfc(-x/√2) multiplies by x² in its tail; before 2.21 it adds erf(x/√2) to 1, and x multiplies what that rounds.
