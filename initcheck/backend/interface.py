@@ -218,6 +218,10 @@ class Backend(Protocol):
         """Return the place of the largest entry along the last axis, the first of several; 0.0 and -0.0 are equal."""
         ...
 
+    def sum_float64(self, tensor: Any, axis: int | None = None) -> Any:
+        """Return the sum as float64, of which no more digits are right than sums in the tensor's own precision have."""
+        ...
+
     def half_sum_of_squares(self, tensor: Any) -> Any:
         """Return sum(tensor^2)/2, where possible in one pass over the memory, without storing the squares."""
         ...

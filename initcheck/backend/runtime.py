@@ -197,10 +197,11 @@ def backend_errors() -> tuple[type[Exception], ...]:
 
 def has_float64() -> bool:
     """Return whether tensors that are asked for in float64 are: JAX has to be told, and some devices have none."""
+    refused: tuple[type[Exception], ...] = (*backend_errors(), TypeError)
     try:
         with warnings.catch_warnings(action="ignore"):
             return dtype_name(import_keras().ops.zeros((), dtype="float64")) == "float64"
-    except backend_errors() + (TypeError,):
+    except refused:
         return False
 
 

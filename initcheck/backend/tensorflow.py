@@ -140,6 +140,9 @@ class TensorFlowBackend:
         # keras.ops.argmax would order 0.0 and -0.0.
         return tf.argmax(tensor, axis=-1, output_type="int32")
 
+    def sum_float64(self, tensor: Any, axis: int | None = None) -> Any:
+        return tf.cast(tf.reduce_sum(tensor, axis), "float64")
+
     def half_sum_of_squares(self, tensor: Any) -> Any:
         return tf.nn.l2_loss(tensor)
 

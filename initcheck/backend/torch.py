@@ -215,6 +215,9 @@ class TorchBackend:
     def find_largest(self, tensor: Any) -> Any:
         return torch.argmax(tensor, dim=-1).to(torch.int32)
 
+    def sum_float64(self, tensor: Any, axis: int | None = None) -> Any:
+        return torch.sum(tensor, axis).to(torch.float64)
+
     def half_sum_of_squares(self, tensor: Any) -> Any:
         # Not a dot product, which adds up in few lanes: sums here go pairwise.
         return 0.5 * torch.sum(torch.square(tensor))

@@ -145,6 +145,7 @@ def find_sources(
     return tuple(None if tensor is None else positions.get(recorded.identify(tensor)) for tensor in preactivations)
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def finish(
     parts: NDArray[np.float64],
     units: NDArray[np.float64],
@@ -170,8 +171,7 @@ def finish(
     part = {name: parts[..., index] for index, name in enumerate(PARTS)}
     finished: dict[str, NDArray[np.float64]] = {}
     for name in ("preactivation", "weight"):
-        with np.errstate(invalid="ignore"):  # the sum of infinity and minus infinity
-            mean = part[f"{name}_shift"] + part[f"{name}_mean"]
+        mean = part[f"{name}_shift"] + part[f"{name}_mean"]
         variance = np.maximum(part[f"{name}_square"] - part[f"{name}_mean"] ** 2, 0.0)
         finished[f"{name}_mean"] = mean
         finished[f"{name}_variance"] = variance
@@ -198,8 +198,7 @@ def finish(
     finished["gradient_norm"] = np.sqrt(units * part["gradient_square"])
     finished["weight_norm"] = np.sqrt(weights * finished.pop("weight_second_moment"))
     finished["weight_gradient_norm"] = np.sqrt(weights * part["weight_gradient_square"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        finished["gradient_to_weight_ratio"] = finished["weight_gradient_norm"] / finished["weight_norm"]
+    finished["gradient_to_weight_ratio"] = finished["weight_gradient_norm"] / finished["weight_norm"]
     return np.stack([finished[name] for name in QUANTITIES], axis=-1)
 
 
@@ -539,12 +538,8 @@ def _mean_square(tensor: Any) -> Any:
 
 
 def mean_float64(tensor: Any, axis: int | None = None) -> Any:
-    """Return the mean as float64, summed in the tensor's own precision.
-
-    ``keras.ops.mean`` takes the mean of float64 values in float32 on some backends.
-    """
-    ops = import_keras().ops
-    return ops.cast(ops.sum(tensor, axis=axis), "float64") / _count_of(tensor, axis)
+    """Return the mean as float64; ``keras.ops.mean`` takes that of float64 values in float32 on some backends."""
+    return backend().sum_float64(tensor, axis) / _count_of(tensor, axis)
 
 
 def _moments_float64(tensor: Any) -> tuple[Any, Any, Any]:

@@ -29,6 +29,7 @@ FOLLOWED = (
 READ = (
     "README.md",
     "architecture.md",
+    "backends.md",
     "benchmarks.md",
     "check.md",
     "ci.md",
