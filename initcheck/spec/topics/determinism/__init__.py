@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from initcheck.backend.runtime import backend_name
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
@@ -373,7 +374,10 @@ def _of_builds() -> Iterator[Claim]:
         control_note="no seed is set",
         rows=("C4", "S10"),
     )
-    for setter, call in (("tensorflow", "tf.random.set_seed"), ("numpy", "np.random.seed")):
+    setters = {"numpy": "np.random.seed"}
+    if backend_name() == "tensorflow":
+        setters = {"tensorflow": "tf.random.set_seed", **setters}
+    for setter, call in setters.items():
         yield claim(
             id=f"determinism.{setter}_seed.build_repeats",
             statement=f"{call} alone makes the weights of layers repeat.",

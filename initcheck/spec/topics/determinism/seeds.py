@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from scipy import stats
 
-from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.backend.interface import backend
+from initcheck.backend.runtime import import_keras
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.determinism.measurement import (
@@ -239,9 +240,8 @@ def _generator_start(factory: Factory) -> list[ExactRow]:
 def _traced(factory: Factory) -> list[ExactRow]:
     initializer = factory.make(**factory.seeded)
     shape = factory.subject.shape
-    function = import_tensorflow().function(lambda: initializer(shape, dtype="float32"), autograph=False)
-    traced = function.get_concrete_function()
-    first, second = np.asarray(traced()), np.asarray(traced())
+    traced = backend().compile_once(lambda: initializer(shape, dtype="float32"), [])
+    first, second = backend().as_array(traced()), backend().as_array(traced())
     eager = draw(initializer, shape)
     return [closeness("traced", first, eager), equality("traced, second call", second, first)]
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from scipy import stats
 
-from initcheck.backend.runtime import import_keras, import_tensorflow
+from initcheck.backend.interface import backend
+from initcheck.backend.runtime import backend_name, import_keras, import_tensorflow
 from initcheck.spec.claim import ExactRow, FitRow, RunContext
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
@@ -189,17 +190,23 @@ COMPILED: Final = ("RandomNormal", "RandomUniform", "TruncatedNormal")
 """The three distributions; all other initializers draw from them."""
 
 
+def _compile_by_xla(function: Callable[[], Any]) -> Callable[[], Any]:
+    if backend_name() != "tensorflow":
+        return backend().compile_once(function, [])  # on JAX always by XLA
+    compiled: Callable[[], Any] = import_tensorflow().function(function, jit_compile=True).get_concrete_function()
+    return compiled
+
+
 def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
     """Draw eagerly, with XLA, and with XLA by a second function; one seed."""
 
     def make() -> tuple[Values, Values, Values]:
-        tensorflow = import_tensorflow()
         seed = context.seed(f"determinism/compiled/{name}") % (2**30)
         initializer = getattr(import_keras().initializers, name)(seed=seed)
         drawn = [draw(initializer, (200, 100))]
         for _ in range(2):
-            function = tensorflow.function(lambda: initializer((200, 100), dtype="float32"), jit_compile=True)
-            drawn.append(np.asarray(function.get_concrete_function()()))
+            function = _compile_by_xla(lambda: initializer((200, 100), dtype="float32"))
+            drawn.append(backend().as_array(function()))
         return drawn[0], drawn[1], drawn[2]
 
     return context.remember(("determinism/compiled", name), make)
