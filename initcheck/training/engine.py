@@ -96,7 +96,7 @@ class Trainer:
         size = self._descent.batch_size
 
         def step(number: Any, current: Weights, sums: Any) -> tuple[Weights, Any]:
-            updated, found = self._step(current, order[number * size : (number + 1) * size], size)
+            updated, found = self._step(current, _take_batch(order, number, size), size)
             return updated, sums + found
 
         whole = self._samples // size
@@ -111,7 +111,7 @@ class Trainer:
         size = self._descent.batch_size
 
         def step(number: Any, current: Weights, losses: Any) -> tuple[Weights, Any]:
-            updated, found = self._step(current, order[number * size : (number + 1) * size], size)
+            updated, found = self._step(current, _take_batch(order, number, size), size)
             return updated, losses.write(number, found[0] / size)
 
         weights, losses = backend().repeat(step, steps, weights, backend().make_rows(steps, "float32"))
@@ -171,6 +171,11 @@ def train(
     for epoch in range(1, epochs + 1):
         weights, metrics = trainer.train_epoch(weights, orders_of(seeds, samples, epoch))
         yield metrics
+
+
+def _take_batch(order: Any, number: Any, size: int) -> Any:
+    """Take the samples of one batch. A slice between two tensors would have no known length."""
+    return import_keras().ops.slice(order, (number * size,), (size,))
 
 
 def _sum_up(loss: Any, outputs: Any, y: Any) -> Any:
