@@ -437,3 +437,47 @@ def test_draws_that_are_alike_have_one_description():
     one, other, alike = (trace(keras.initializers.Constant(value)) for value in (1.0, 2.0, 1.0))
     if one is not None:
         assert one == alike != other
+
+
+def test_a_compiled_function_finds_variables_as_they_are_when_it_is_called():
+    variable = keras.Variable(np.ones(2, "float32"))
+    once = BACKEND.compile_once(lambda x: x + BACKEND.read_variable(variable), [((2,), "float32")])
+    traced = BACKEND.trace(lambda: [BACKEND.read_variable(variable) * 1.0], [])
+    assert array(once(ops.zeros(2))).tolist() == array(traced()[0]).tolist() == [1.0, 1.0]
+    variable.assign([5.0, 6.0])
+    assert array(once(ops.zeros(2))).tolist() == array(traced()[0]).tolist() == [5.0, 6.0]
+
+
+def test_steps_that_assign_to_variables_leave_them_their_values():
+    weight, other = keras.Variable(np.ones(2, "float32")), keras.Variable(np.zeros(2, "float32"))
+
+    def function(count, *values):
+        def step(number, rows):
+            rows = rows.write(number, ops.sum(BACKEND.read_variable(weight)))
+            weight.assign(BACKEND.read_variable(weight) * 2.0)
+            return rows
+
+        rows = BACKEND.make_rows(count, "float32", 8)
+        after, rows = BACKEND.repeat_on_variables(step, count, [weight, other], values, rows)
+        return [rows.stack(), *after]
+
+    compiled = BACKEND.compile_once(function, [((), "int32"), ((2,), "float32"), ((2,), "float32")])
+    for count in (3, 2):
+        values = (ops.convert_to_tensor(np.full(2, value, "float32")) for value in (3.0, 7.0))
+        sums, doubled, kept = compiled(ops.convert_to_tensor(np.int32(count)), *values)
+        assert array(sums)[:count].tolist() == [6.0 * 2**number for number in range(count)]
+        assert array(doubled).tolist() == [3.0 * 2**count] * 2
+        assert array(kept).tolist() == [7.0, 7.0]
+
+
+def test_sums_are_float64_in_double_precision():
+    values = np.random.default_rng(0).normal(2.0, 1.0, size=(1000, 20)).astype("float32")
+
+    def function(x):
+        with BACKEND.double_precision():
+            return [BACKEND.sum_float64(x), BACKEND.sum_float64(x, 0)]
+
+    total, by_column = BACKEND.compile_once(function, [((1000, 20), "float32")])(ops.convert_to_tensor(values))
+    assert dtype_name(total) == dtype_name(by_column) == "float64"
+    np.testing.assert_allclose(array(total), np.sum(values, dtype="float64"), rtol=1e-6)
+    np.testing.assert_allclose(array(by_column), np.sum(values, axis=0, dtype="float64"), rtol=1e-6)
