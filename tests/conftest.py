@@ -48,11 +48,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _float64_on_jax(request: pytest.FixtureRequest) -> Iterator[None]:
+def _float64(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     jax = sys.modules.get("jax")
-    if jax is None or request.node.get_closest_marker("float64") is None:
+    if request.node.get_closest_marker("float64") is None or "keras" not in sys.modules:
         yield
         return
-    jax.config.update("jax_enable_x64", True)
+    # But for TensorFlow, Keras computes float64 in float32, a product of matrices say.
+    narrowed = sys.modules["keras.src.backend.common.dtypes"].BIT64_TO_BIT32_DTYPE
+    monkeypatch.setitem(narrowed, "float64", "float64")
+    if jax is not None:
+        jax.config.update("jax_enable_x64", True)
     yield
-    jax.config.update("jax_enable_x64", False)
+    if jax is not None:
+        jax.config.update("jax_enable_x64", False)

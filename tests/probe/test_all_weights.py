@@ -6,7 +6,7 @@ import example_models as models
 import keras
 import numpy as np
 import pytest
-from marked import slow
+from marked import only_on, slow
 from model_measurement import find_by
 from plain_gradients import differentiate_weights
 from traced_models import trace
@@ -132,6 +132,7 @@ def test_a_weight_that_a_compiled_function_leaves_out_has_no_gradient():
     assert list(rows["has_gradient"]) == [True, False]
 
 
+@only_on("tensorflow", "jax", reason="without graphs one branch is computed, and the other is not there")
 def test_a_branch_that_is_chosen_at_run_time_connects_both_its_sides():
     class Choice(keras.layers.Layer):
         def build(self, shape):

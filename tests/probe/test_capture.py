@@ -11,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 import unusual_models
+from marked import only_on
 from traced_models import measured, trace, traced
 
+from initcheck.backend.runtime import backend_name
 from initcheck.core.errors import ModelError
 from initcheck.probe import Probe
 from initcheck.probe.measure import RANDOM_LOSS_SEED
@@ -100,7 +102,9 @@ def test_recurrent_steps_are_named_as_not_measured():
     layers = [layer for layer, _ in sites_of(table)]
     assert layers[0] == "embedding"
     assert "recurrent" in layers
-    assert any("cell" in entry.layer and "loop" in entry.reason for entry in probe.unmeasured)
+    cells = [entry.reason for entry in probe.unmeasured if "cell" in entry.layer]
+    # PyTorch computes the steps of an LSTM without a call of its cell.
+    assert any("loop" in reason for reason in cells) or (backend_name() == "torch" and not cells)
 
 
 def test_the_gradient_of_an_embedding_adds_up_the_look_ups():
@@ -184,6 +188,7 @@ def test_batch_statistics_are_used_and_moving_statistics_kept():
         np.testing.assert_array_equal(before, np.asarray(after))
 
 
+@only_on("tensorflow", "jax", reason="there is nothing to trace")
 def test_the_model_is_traced_once_whatever_the_number_of_seeds():
     calls = []
 

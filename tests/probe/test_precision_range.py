@@ -89,7 +89,7 @@ def test_the_columns_are_filled_on_request_and_null_otherwise(monkeypatch):
 def test_the_share_of_a_model_is_that_of_its_layer_s_output():
     model, batch = build_growing(), np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32)
     rows = Probe(model, batch, precision_range=True).measure_current()
-    output = np.abs(np.asarray(keras.Model(model.inputs, model.layers[3].output)(batch)))
+    output = np.abs(keras.ops.convert_to_numpy(keras.Model(model.inputs, model.layers[3].output)(batch)))
     share = float(rows.set_index("layer").loc["layer_3", "activation_overflow_fraction"])
     assert share == pytest.approx(np.mean(output > 65504.0), abs=2 / output.size)
     assert share > 0.0

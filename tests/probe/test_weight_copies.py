@@ -10,6 +10,7 @@ from marked import slow
 from traced_models import traced
 from zoo_checks import snapshot
 
+from initcheck.backend.interface import backend
 from initcheck.probe import RedrawPlan
 from initcheck.probe.weight_copies import compare_weights, weight_gradients
 from initcheck.probe.weights import describe_weights
@@ -95,8 +96,10 @@ def test_equal_seeds_of_different_shapes_draw_a_common_beginning():
     model = build_stack(*layers)
     (group,) = compare(model).copies
     small, large = np.asarray(layers[1].kernel).ravel(), np.asarray(layers[0].kernel).ravel()
-    np.testing.assert_array_equal(large[: small.size], small)
-    assert (group.relation, group.entries, group.share) == ("prefix", small.size, small.size / large.size)
+    # PyTorch draws the last sixteen entries of an odd number by themselves.
+    common = int(np.argmin([*(large[: small.size] == small), False]))
+    assert common in (small.size, small.size - 16)
+    assert (group.relation, group.entries, group.share) == ("prefix", common, common / large.size)
     assert group.members == ("dense/kernel", "dense_1/kernel")
 
 
@@ -139,10 +142,11 @@ def test_a_generator_that_layers_share_draws_anew_each_time():
 
 def test_seeds_that_the_backend_takes_for_one_are_explained():
     make = keras.initializers.HeNormal
-    layers = [keras.layers.Dense(16, kernel_initializer=make(seed=seed)) for seed in (5, 5 + 2147483646)]
+    other = 5 + backend().seed_period
+    layers = [keras.layers.Dense(16, kernel_initializer=make(seed=seed)) for seed in (5, other)]
     (group,) = compare(build_stack(*layers)).copies
     assert group.relation == "identical"
-    assert "HeNormal(seed=5) and HeNormal(seed=2147483651)" in group.cause
+    assert f"HeNormal(seed=5) and HeNormal(seed={other})" in group.cause
 
 
 def test_both_directions_of_a_seeded_bidirectional_layer_are_copies():

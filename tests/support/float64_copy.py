@@ -14,15 +14,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import pytest
 from numpy.typing import NDArray
+from tape import Tape, to_array
 
 from initcheck.checking.load_model import adopt_model
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.draw import find_initializers
 from initcheck.probe.paths import PathNamer
-
-tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 Array = NDArray[np.float64]
 
@@ -43,15 +41,13 @@ class Run:
         self.given: dict[str, Array] = {}
         self.layers: dict[str, Any] = {}
         self._followed: dict[str, Any] = {}
-        with tf.GradientTape(persistent=True) as self._tape, self._recorded():
-            self.inputs = [tf.constant(each) for each in keras.tree.flatten(x)]
-            for each in self.inputs:
-                self._tape.watch(each)
+        with Tape() as self._tape, self._recorded():
+            self.inputs = [self._tape.watch(each) for each in keras.tree.flatten(x)]
             outputs = keras.tree.flatten(model(keras.tree.pack_sequence_as(x, self.inputs), training=True))
             directions = [random_loss_gradient(tuple(y.shape), "float32", place) for place, y in enumerate(outputs)]
             pairs = zip(directions, outputs, strict=True)
-            self._loss = tf.add_n([tf.reduce_sum(tf.cast(r, "float64") * y) for r, y in pairs])
-        self.outputs = [each.numpy() for each in outputs]
+            self._loss = sum(keras.ops.sum(keras.ops.cast(r, "float64") * y) for r, y in pairs)
+        self.outputs = [to_array(each) for each in outputs]
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -74,7 +70,7 @@ class Run:
                 self._followed[layer.name] = sums
                 for kept, value in ((self.received, args), (self.sums, sums), (self.given, outputs)):
                     tensors = [each for each in keras.tree.flatten(value) if each is not None]
-                    kept[layer.name] = np.asarray(tensors[0])
+                    kept[layer.name] = to_array(tensors[0])
             return outputs
 
         keras.layers.Layer.__call__ = call
@@ -87,22 +83,23 @@ class Run:
     def weight_gradients(self) -> dict[str, Array]:
         """The gradient of each trainable weight by its layer and its name; zeros where it has no path to the loss."""
         weights = self.model.trainable_weights
-        found = self._tape.gradient(self._loss, [each.value for each in weights], unconnected_gradients="zero")
+        found = self._tape.gradient(self._loss, [each.value for each in weights])
         names = PathNamer(self.model).variable_names()
         return {
-            names[id(weight)]: np.asarray(tf.convert_to_tensor(each))
+            names[id(weight)]: np.zeros(weight.shape) if each is None else each
             for weight, each in zip(weights, found, strict=True)
         }
 
     def gradient(self, layer: str) -> Array:
         """The gradient of the loss with respect to a layer's sums."""
-        return np.asarray(self._tape.gradient(self._loss, self._followed[layer], unconnected_gradients="zero"))
+        (found,) = self._tape.gradient(self._loss, [self._followed[layer]])
+        return np.zeros(self._followed[layer].shape) if found is None else found
 
     @cached_property
     def values(self) -> dict[str, Array]:
         """The values of all weights by layer and name."""
         names = PathNamer(self.model).variable_names()
-        return {names[id(each)]: np.asarray(each.value) for each in self.model.weights}
+        return {names[id(each)]: to_array(each) for each in self.model.weights}
 
 
 def measure_draws(
@@ -117,9 +114,9 @@ def measure_draws(
     model = loaded.model
     initializers = {**find_initializers(model, PathNamer(model)), **(loaded.initializers or {})}
     if seeds is None:
-        drawn = [np.asarray(each.value)[None] for each in model.weights]
+        drawn = [to_array(each)[None] for each in model.weights]
     else:
-        drawn = [np.asarray(each) for each in RedrawPlan(model, initializers).sample(seeds)]
+        drawn = [to_array(each) for each in RedrawPlan(model, initializers).sample(seeds)]
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")

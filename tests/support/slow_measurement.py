@@ -18,13 +18,11 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import pytest
 from numpy.typing import NDArray
+from tape import Tape, to_array
 
 from initcheck.probe import RedrawPlan, random_loss_gradient
 from initcheck.probe.paths import PathNamer
-
-tf = pytest.importorskip("tensorflow", reason="what it is compared with is computed by TensorFlow")
 
 Array = NDArray[np.float64]
 Forward = Callable[["SlowMeasurement", Any, Any], Any]
@@ -62,7 +60,7 @@ class SlowMeasurement:
         forward: Forward | None = None,
         spoiled: Collection[str] = (),
     ) -> None:
-        self.tf, self.dtype = tf, dtype
+        self.dtype = dtype
         self._namer, self._spoiled = PathNamer(model), spoiled
         plan = RedrawPlan(model)
         self._random = plan.generator_states(plan.derive([0])[0])
@@ -75,27 +73,22 @@ class SlowMeasurement:
         self.table, self.weights = self._measure(model, inputs, forward or SlowMeasurement.walk)
 
     def _measure(self, model: Any, inputs: Any, forward: Forward) -> tuple[pd.DataFrame, pd.DataFrame]:
-        tf = self.tf
-        flat = [tf.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
-        flat = [tf.cast(tensor, self.dtype) if tensor.dtype.is_floating else tensor for tensor in flat]
-        with tf.GradientTape() as tape:
+        ops = keras.ops
+        flat = [ops.convert_to_tensor(array) for array in keras.tree.flatten(inputs)]
+        floating = [keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)) for tensor in flat]
+        with Tape() as self._tape:
             for number, tensor in enumerate(flat):
-                if tensor.dtype.is_floating:
-                    tape.watch(tensor)
+                if floating[number]:
                     name = "input" if len(flat) == 1 else f"input_{number}"
                     if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
                         name = keras.tree.flatten(model.inputs)[number]._keras_history.operation.name
-                    flat[number] = self.record(name, None, tensor)
+                    flat[number] = self.record(name, None, self._tape.watch(ops.cast(tensor, self.dtype)))
             outputs = keras.tree.flatten(forward(self, model, keras.tree.pack_sequence_as(inputs, flat)))
-            loss = tf.add_n(
-                [
-                    tf.reduce_sum(
-                        tf.cast(random_loss_gradient(tuple(output.shape), "float32", number), self.dtype) * output
-                    )
-                    for number, output in enumerate(outputs)
-                ]
+            loss = sum(
+                ops.sum(ops.cast(random_loss_gradient(tuple(output.shape), "float32", number), self.dtype) * output)
+                for number, output in enumerate(outputs)
             )
-        gradients = tape.gradient(loss, [*self._sources, *self._variables.values()])
+        gradients = self._tape.gradient(loss, [*self._sources, *self._variables.values()])
         norms = {
             weight: math.nan if gradient is None else float(np.linalg.norm(_float64(gradient)))
             for weight, gradient in zip(self._variables, gradients[len(self._sources) :], strict=True)
@@ -165,51 +158,51 @@ class SlowMeasurement:
 
     def record(self, path: str, preactivation: Any, output: Any, activation: Any = None) -> Any:
         """Take the statistics of one call, and return its output for the layers that follow."""
-        tf, row = self.tf, {}
+        row: dict[str, Any] = {}
         call = self._calls[path]
         self._calls[path] += 1
         if preactivation is not None:
-            preactivation = tf.identity(preactivation)
+            preactivation = _copy(preactivation)
             row["preactivation_mean"] = float(np.mean(_float64(preactivation)))
             row["preactivation_second_moment"] = float(np.mean(_float64(preactivation) ** 2))
             output = activation(preactivation)
-        output = tf.identity(output)
+        output = _copy(output)
         if path in self._spoiled:
-            output = tf.identity(1.001 * output)
+            output = 1.001 * output
         self._sources.append(output if preactivation is None else preactivation)
         self._rows.append({"layer": path, "call": call, **row, **_describe(_float64(output))})
         return output
 
     def _attend(self, layer: Any, query: Any, value: Any) -> Any:
         """Scaled dot-product attention, by its formula."""
-        tf = self.tf
+        ops = keras.ops
         projected = {}
         for projection, signal in ((layer.query_dense, query), (layer.key_dense, value), (layer.value_dense, value)):
             projected[id(projection)] = self._project(projection, "btd,dnh->btnh", signal)
         q, k, v = projected.values()
-        scores = tf.einsum("btnh,bsnh->bnts", q, k) / math.sqrt(layer.key_dim)
-        mixed = tf.einsum("bnts,bsnh->btnh", tf.nn.softmax(scores), v)
+        scores = ops.einsum("btnh,bsnh->bnts", q, k) / math.sqrt(layer.key_dim)
+        mixed = ops.einsum("bnts,bsnh->btnh", ops.softmax(scores), v)
         return self._project(layer.output_dense, "btnh,nhd->btd", mixed)
 
     def _project(self, projection: Any, equation: str, signal: Any) -> Any:
         path = self._namer.name_of(projection)
-        kernel, bias = (self.tf.Variable(self.tf.cast(weight.value, self.dtype)) for weight in projection.weights)
+        kernel, bias = (self._tape.watch(keras.ops.cast(weight.value, self.dtype)) for weight in projection.weights)
         self._variables.update(zip(map(id, projection.weights), (kernel, bias), strict=True))
         self._kernels[path] = id(projection.weights[0])
-        return self.record(path, self.tf.einsum(equation, signal, kernel) + bias, None, lambda z: z)
+        return self.record(path, keras.ops.einsum(equation, signal, kernel) + bias, None, lambda z: z)
 
     def _pad(self, layer: Any, signal: Any) -> Any:
         """Pad on the left, as a causal convolution does before anything else."""
         reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
-        return self.tf.pad(signal, [[0, 0], [reach, 0], [0, 0]])
+        return keras.ops.pad(signal, [[0, 0], [reach, 0], [0, 0]])
 
     def _draw_mask(self, layer: Any, shape: Any) -> Any:
         """Draw what Dropout multiplies its input with, in float32 whatever the dtype: the draw depends on it."""
         if not layer.rate:
-            return self.tf.ones(shape, self.dtype)
+            return keras.ops.ones(shape, self.dtype)
         with keras.StatelessScope(state_mapping=self._random):
-            mask = layer(self.tf.ones(shape, "float32"), training=True)
-        return self.tf.cast(mask, self.dtype)
+            mask = layer(keras.ops.ones(shape, "float32"), training=True)
+        return keras.ops.cast(mask, self.dtype)
 
     def _twin_of(self, layer: Any) -> Any:
         """Make a layer with the same weights, no fused activation, and the dtype that is computed in."""
@@ -222,16 +215,19 @@ class SlowMeasurement:
             twin = type(layer).from_config(config)
             twin.build_from_config(layer.get_build_config() or {"input_shape": None})
             for mine, original in zip(twin.weights, layer.weights, strict=True):
-                mine.assign(self.tf.cast(original.value, mine.dtype))
+                mine.assign(keras.ops.cast(original.value, mine.dtype))
                 self._variables[id(original)] = mine.value
             self._twins[id(layer)] = twin
         return self._twins[id(layer)]
 
 
+def _copy(tensor: Any) -> Any:
+    """Give a tensor with a derivative of its own."""
+    return 1.0 * tensor
+
+
 def _float64(tensor: Any) -> Array:
-    if hasattr(tensor, "indices"):  # the gradient of a table that was looked up, by row
-        tensor = tf.convert_to_tensor(tensor)
-    return np.asarray(tensor, dtype=np.float64)
+    return to_array(tensor).astype(np.float64)
 
 
 def _describe(output: Array) -> dict[str, float]:

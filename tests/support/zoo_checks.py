@@ -6,19 +6,17 @@ import hashlib
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import zoo_models as zoo
 from keras.src.backend.common import global_state
+from slow_measurement import SlowMeasurement
 
 from initcheck.probe import Probe
 from initcheck.probe.paths import PathNamer, own_variables
-
-if TYPE_CHECKING:
-    from slow_measurement import SlowMeasurement
 
 ROUNDING = 5e-5
 """Relative tolerance where rounding is all that differs.
@@ -79,8 +77,6 @@ class Examined:
 
     def measure_slowly(self, dtype: str = "float64", spoiled: Collection[str] = ()) -> SlowMeasurement:
         forward = forward_subclassed if self.builder is zoo.build_subclassed_residual else None
-        from slow_measurement import SlowMeasurement  # which needs TensorFlow
-
         return SlowMeasurement(self.model, self.inputs, dtype, forward, spoiled)
 
 
