@@ -587,8 +587,10 @@ def _reduce_softmax(probabilities: Any) -> Any:
     """Say how far a softmax is from even (0) to one-hot (1), by the sum of the squares of its probabilities."""
     ops = import_keras().ops
     entries = probabilities.shape[-1]
-    total = ops.mean(ops.sum(ops.square(ops.cast(probabilities, "float32")), axis=-1))
-    return ops.reshape(ops.cast((total - 1.0 / entries) / (1.0 - 1.0 / entries), "float64"), (1,))
+    # Around the even ones: of nearly even probabilities the sum of squares would be a small difference.
+    off = ops.cast(probabilities, "float32") - 1.0 / entries
+    total = ops.mean(ops.sum(ops.square(off), axis=-1))
+    return ops.reshape(ops.cast(total / (1.0 - 1.0 / entries), "float64"), (1,))
 
 
 def count_bytes(model: Any) -> int:
