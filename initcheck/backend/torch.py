@@ -287,6 +287,7 @@ class TorchBackend:
         listed = structure is None or structure.needs_list
         with ExitStack() as stack:
             stack.enter_context(_recording(recorder))
+            stack.enter_context(_own_draws_preserved())
             stack.enter_context(torch.enable_grad())
             # A fused attention has no operation for its softmax.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -354,6 +355,13 @@ def _recording(recorder: _Recorder | None) -> Iterator[None]:
         yield
     finally:
         _recorder.reset(token)
+
+
+def _own_draws_preserved() -> AbstractContextManager[None]:
+    """Leave PyTorch's own generators as they were: :meth:`TorchBackend.seed_own_draws` seeds them for a pass."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    context: AbstractContextManager[None] = torch.random.fork_rng(devices)
+    return context
 
 
 @dataclass(slots=True)

@@ -1,4 +1,5 @@
 import itertools
+import math
 import pickle
 import random
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from tape import to_array
 
 from initcheck.core.errors import InitializerError, ModelError, UsageError
 from initcheck.core.seeds import derive_seeds
@@ -230,14 +232,14 @@ def test_a_residual_block_adds_a_linear_layer_of_the_activation_to_its_input(nor
         assert isinstance(model.get_layer("block_01_normalization"), keras.layers.BatchNormalization)
 
     x = np.random.default_rng(0).normal(size=(16, 5)).astype("float32")
-    expected = x @ model.get_layer("stem").kernel.numpy()
+    expected = x @ to_array(model.get_layer("stem").kernel)
     for number in ("01", "02"):
         branch = expected
         if normalized:
             branch = (branch - branch.mean(axis=0)) / np.sqrt(branch.var(axis=0) + 1e-3)
-        expected = expected + np.tanh(branch) @ model.get_layer(f"block_{number}_dense").kernel.numpy()
-    expected = expected @ model.get_layer("output").kernel.numpy()
-    np.testing.assert_allclose(model(x, training=True), expected, rtol=1e-4, atol=1e-5)
+        expected = expected + np.tanh(branch) @ to_array(model.get_layer(f"block_{number}_dense").kernel)
+    expected = expected @ to_array(model.get_layer("output").kernel)
+    np.testing.assert_allclose(to_array(model(x, training=True)), expected, rtol=1e-4, atol=1e-5)
 
 
 @every_network
@@ -386,6 +388,6 @@ def test_the_cost_of_a_network_counts_what_its_hidden_kernels_hold_and_where_the
         return
     model = spec.build(spec.sample_shape, 0)
     kernels = [weight for weight in model.weights if weight.path.endswith("kernel")]
-    assert kernels[1].shape.num_elements() == kind.WINDOW * spec.width**2
+    assert math.prod(kernels[1].shape) == kind.WINDOW * spec.width**2
     layer = next(layer for layer in model.layers if layer.weights and layer.weights[0] is kernels[1])
     assert np.prod(layer.output.shape[1:-1], dtype=int) == kind.POSITIONS

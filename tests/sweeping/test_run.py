@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sweep_stub as stub
-from marked import slow
+from marked import only_on, slow
 
 from initcheck.cli import main
 from initcheck.core.columns import INPUT_COLUMNS, QUANTITIES
@@ -217,6 +217,7 @@ def test_real_cells_of_a_second_sweep_see_a_data_file_that_was_replaced(tmp_path
     assert not np.array_equal(*inputs)
 
 
+@only_on("tensorflow", reason="other backends have other variables")
 @pytest.mark.parametrize("command_line", [False, True])
 def test_each_operation_has_one_thread_where_tensorflow_has_not_started(monkeypatch, tmp_path, command_line):
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)

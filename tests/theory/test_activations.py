@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from initcheck.backend.runtime import versions
+from initcheck.backend.runtime import backend_name, versions
 from initcheck.theory.activations import NOT_ELEMENTWISE, TWINS
 
 KINKS = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0])
@@ -31,10 +31,11 @@ def version_of(library):
     return tuple(map(int, versions().get(library, "9999.0").split(".")[:2]))
 
 
-OLD_GELU = version_of("tensorflow") < (2, 21)
+OLD_GELU = version_of("tensorflow") < (2, 21) or backend_name() == "torch"
 # How far Keras itself is off, beyond the 1e-7 that all are compared with. It subtracts numbers of the size of x in two
 # functions, and takes exp(x) - 1 literally in two others. In gelu TensorFlow rounds 1/√2 to float32, by 1.7e-8, which
-# erfc(-x/√2) multiplies by x² in its tail; before 2.21 it adds erf(x/√2) to 1, and x multiplies what that rounds.
+# erfc(-x/√2) multiplies by x² in its tail; before 2.21, and PyTorch, add erf(x/√2) to 1, and
+# x multiplies what that rounds.
 ERROR_OF_KERAS = {
     "squareplus": 4.0 * EPSILON * np.abs(POINTS),
     "tanh_shrink": 4.0 * EPSILON * np.abs(POINTS),
@@ -50,6 +51,7 @@ def exported_functions() -> set[str]:
     return {name for name in names if not name.startswith("_") and callable(getattr(keras.activations, name))}
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("name", sorted(TWINS))
 def test_a_twin_gives_what_keras_gives_in_float64(name: str) -> None:
     given = keras.ops.convert_to_tensor(POINTS, dtype="float64")

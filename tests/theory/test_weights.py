@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras_features import HAS_AXES
 
+from initcheck.backend.runtime import backend_name
 from initcheck.core.errors import InitcheckError, TheoryError, UsageError
 from initcheck.models.initializers import (
     AXES,
@@ -68,6 +69,8 @@ def refusal_of(spec: InitializerSpec, shape: tuple[int, ...] = DENSE) -> str:
 @pytest.mark.parametrize("shape", [DENSE, CONVOLUTION], ids=["dense", "convolution"])
 @pytest.mark.parametrize("text", RANDOM_TEXTS)
 def test_variance_and_kurtosis_are_those_of_the_entries_that_keras_draws(text: str, shape: tuple[int, ...]) -> None:
+    if "stddev=-" in text and backend_name() == "torch":
+        pytest.skip("PyTorch refuses a negative standard deviation")
     spec = parse_initializer(text)
     law = weight_distribution(spec, shape)
     entries = entries_of(spec, shape, seed=20)

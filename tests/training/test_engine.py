@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from tape import to_array
 
 from initcheck.models.initializers import parse_initializer
 from initcheck.models.networks import NotebookSpec
@@ -82,15 +83,15 @@ def test_statistics_of_normalization_are_carried_on(data):
 
     order = np.arange(100, dtype=np.int32)
     model = normalized()
-    before = [np.asarray(weight.value) for weight in model.weights]
+    before = [to_array(weight).copy() for weight in model.weights]
     weights = [np.stack([each, each]) for each in before]
     tf_weights = [keras.ops.convert_to_tensor(each) for each in weights]
     trained, metrics = Trainer(model, data, DESCENT).train_epoch(tf_weights, np.stack([order, order]))
-    assert all(np.array_equal(np.asarray(w.value), kept) for w, kept in zip(model.weights, before, strict=True))
+    assert all(np.array_equal(to_array(w), kept) for w, kept in zip(model.weights, before, strict=True))
     expected = fit(model, data, order)
     assert metrics[1] == pytest.approx(expected, rel=1e-5)
     for together, weight in zip(trained, model.weights, strict=True):
-        np.testing.assert_allclose(np.asarray(together[1]), np.asarray(weight.value), atol=1e-6)
+        np.testing.assert_allclose(to_array(together[1]), to_array(weight), atol=1e-6)
 
 
 def test_single_steps_are_those_of_the_epoch(model):
