@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 OFFENDERS = {
     "core/upwards.py": "from initcheck.study import run\n",
     "training/to_the_right.py": "import initcheck.checking.check\n",
-    "models/of_its_own.py": "def f():\n    import tensorflow\n",
+    "models/of_its_own.py": "def f():\n    import tensorflow\n    import jax\n    import torch\n",
     "theory/private.py": "def f():\n    from keras.src.models import functional\n",
 }
 
@@ -60,12 +60,13 @@ def test_an_import_up_a_floor_or_to_the_right_breaks_the_contract(contracts):
 
 
 @needs("importlinter")
-def test_an_import_of_tensorflow_outside_the_backend_breaks_the_contract(contracts):
+def test_an_import_of_a_backend_outside_the_backend_breaks_the_contract(contracts):
     code, text = contracts
     assert code == 1
-    assert "Only backend imports TensorFlow BROKEN" in text
-    assert "initcheck.models.of_its_own -> tensorflow" in text
-    assert text.count("-> tensorflow") == 1
+    assert "Only backend imports TensorFlow, JAX or PyTorch BROKEN" in text
+    for library in ("tensorflow", "jax", "torch"):
+        assert f"initcheck.models.of_its_own -> {library}" in text
+        assert text.count(f"-> {library}") == 1
 
 
 @needs("ruff")
