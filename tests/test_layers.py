@@ -73,5 +73,5 @@ def test_an_import_of_a_backend_outside_the_backend_breaks_the_contract(contract
 def test_an_import_of_keras_private_modules_outside_the_backend_is_refused_by_ruff(copy):
     code, text = run(copy, "-m", "ruff", "check", "--no-cache", "--select", "TID251", "--output-format", "concise", ".")
     assert code == 1
-    found = sorted(line.split(":")[0].replace("\\", "/") for line in text.splitlines() if "TID251" in line)
+    found = sorted({line.split(":")[0].replace("\\", "/") for line in text.splitlines() if "TID251" in line})
     assert found == ["initcheck/models/of_its_own.py", "initcheck/theory/private.py"]
