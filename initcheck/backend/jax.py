@@ -29,6 +29,7 @@ from initcheck.backend.operations import Operation, OperationKind, Shape
 from initcheck.core.errors import ModelError
 
 _COPY: Final = "initcheck"
+_SHORT: Final = 1024
 _LAYER: Final = "initcheck.layer."
 _MARK: Final = re.compile(re.escape(_LAYER) + r"(\d+)")
 
@@ -100,8 +101,8 @@ def _compiling() -> Iterator[bool]:
 class _Compiled:
     """A function that is compiled for each shape that it is called with, and runs in the user's mode of float64.
 
-    The variables that it reads by :meth:`JaxBackend.read_variable` are arguments of what is compiled: it finds them as
-    they are when it is called.
+    The variables that it reads by :meth:`JaxBackend.read_variable` and the sources of its passes are arguments of what
+    is compiled: it finds variables as they are when it is called.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -147,11 +148,21 @@ class _Compiled:
                 self._known[form] = traced
 
     def _read(self) -> list[Any]:
-        return [variable.value for variable in self._variables]
+        return [_value(each) for each in self._variables]
+
+
+def _value(held: Any) -> Any:
+    return held if isinstance(held, jax.Array) else held.value
+
+
+def _lift(array: Any) -> Any:
+    """Make an array an argument of what is compiled: XLA would compute with a constant while it compiles."""
+    reading = _reading.get()
+    return array if reading is None or isinstance(array, jax.core.Tracer) else reading.give(array)
 
 
 class _Reading:
-    """The variables that a function reads while it is traced, and what stands for those that are known."""
+    """The variables and arrays that a function reads while it is traced, and what stands for those that are known."""
 
     def __init__(self, variables: list[Any], held: Sequence[Any]) -> None:
         self._variables = variables
@@ -163,7 +174,7 @@ class _Reading:
                 return value
         if all(each is not variable for each in self._variables):
             self._variables.append(variable)
-        return variable.value
+        return _value(variable)
 
 
 _reading: ContextVar[_Reading | None] = ContextVar("initcheck: variables that are read", default=None)
@@ -287,12 +298,11 @@ class JaxBackend:
         return lax.argmax(tensor, tensor.ndim - 1, np.int32)
 
     def sum_float64(self, tensor: Any, axis: int | None = None) -> Any:
-        # XLA adds up one after the other where it does not vectorize, which costs float32 two digits.
-        return jnp.sum(tensor, axis, dtype="float64")
+        return _sum_all(tensor) if axis is None else jnp.sum(tensor, axis, dtype="float64")
 
     def half_sum_of_squares(self, tensor: Any) -> Any:
-        # Where sums are to be accurate float64 is on.
-        return 0.5 * jnp.sum(jnp.square(tensor), dtype="float64" if jax.config.jax_enable_x64 else tensor.dtype)
+        squares = jnp.square(tensor)
+        return 0.5 * (_sum_all(squares) if jax.config.jax_enable_x64 else jnp.sum(squares))
 
     def sum_segments(self, tensor: Any, owners: NDArray[np.int32], count: int) -> Any:
         return jax.ops.segment_sum(tensor, owners, count)
@@ -350,7 +360,7 @@ class JaxBackend:
             made.append((given, [*found.losses, *found.tensors]))
             return made[-1][1]
 
-        values = [jnp.asarray(source) for source in sources]
+        values = [_lift(jnp.asarray(source)) for source in sources]
         closed = jax.make_jaxpr(run)(*values)
         return RecordedJaxpr(closed, values, *made[-1])
 
@@ -377,6 +387,15 @@ class JaxBackend:
 
 
 BACKEND: Final = JaxBackend()
+
+
+def _sum_all(tensor: Any) -> Any:
+    """Sum all entries in float64, or short rows in float32 and these in float64, which costs a third.
+
+    XLA adds up one after the other where it does not vectorize: over many entries that costs float32 two digits.
+    """
+    rows = tensor.ndim > 1 and tensor.shape[-1] <= _SHORT and tensor.dtype == np.float32
+    return jnp.sum(jnp.sum(tensor, axis=-1) if rows else tensor, dtype="float64")
 
 
 def _check_dtypes(row: Any, outputs: Any) -> None:
