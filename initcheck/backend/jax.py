@@ -125,7 +125,13 @@ class _Compiled:
                 with jax.enable_x64(users_x64):
                     return self._function(*tensors)
             self._trace(users_x64, tensors)
-            return self._run(users_x64, self._read(), *tensors)
+            try:
+                return self._run(users_x64, self._read(), *tensors)
+            except ValueError as error:
+                if "is not supported by" not in str(error):  # as float16 in attention is not on a processor
+                    raise
+                reason = " ".join(str(error).split())
+                raise ModelError(f"JAX cannot compile the model for this device: {reason}") from error
 
     def trace(self, signature: Signature) -> None:
         """Trace the function now; a call with such tensors finds it traced."""
