@@ -17,9 +17,9 @@ UNIT_ROUNDOFF = {"mixed_float16": 2.0**-11, "float16": 2.0**-11, "mixed_bfloat16
 
 @pytest.mark.parametrize("policy", first_only("thorough", UNIT_ROUNDOFF))
 def test_low_precision_equals_a_float32_twin_with_the_same_weights(policy):
+    """Each of the 7 layers rounds its input, its weights and its output, forward and once more backward."""
     if keras.backend.backend() == "jax" and policy == "mixed_float16":
         pytest.skip("JAX computes no attention in float16 on a processor")
-    """Each of the 7 layers rounds its input, its weights and its output, forward and once more backward."""
     model, inputs = unusual_models.build_in_precision(policy)
     twin, _ = unusual_models.build_in_precision("float32")
     probe, twin_probe = Probe(model, inputs), Probe(twin, inputs)
