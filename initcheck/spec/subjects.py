@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
+from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import InitializerError, UsageError, name_unknown
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
 from initcheck.spec.claim import RunContext
@@ -308,6 +309,8 @@ class Draws:
 
 def to_numpy(value: Any) -> NDArray[Any]:
     """Bring a backend's tensor into NumPy; bfloat16, which NumPy lacks, as float32."""
+    if hasattr(value, "detach"):  # of PyTorch, whose own way to NumPy knows neither bfloat16 nor what has derivatives
+        value = import_keras().ops.convert_to_numpy(value)
     array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 

@@ -20,6 +20,7 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.probe.weight_copies import weight_gradients
 from initcheck.spec.claim import Claim, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, SeedMeanWithin
+from initcheck.spec.subjects import to_numpy
 
 INPUTS: Final = 64
 CLASSES: Final = 10
@@ -94,7 +95,7 @@ class Learner:
                     x[:_TRAINED_ON], y[:_TRAINED_ON], batch_size=BATCH, epochs=self.epochs, shuffle=False, verbose=0
                 )
                 losses = [float(loss) for loss in history.history["loss"]]
-            logits = np.asarray(model(x[_TRAINED_ON:]))
+            logits = to_numpy(model(x[_TRAINED_ON:]))
             accuracy = float(np.mean(logits.argmax(axis=1) == y[_TRAINED_ON:]))
             found.append(Trained(initial, model.get_weights(), gradients, logits, accuracy, losses))
         return found
