@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from initcheck.backend.interface import backend
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow
@@ -346,7 +347,7 @@ def _model(factory: Factory, initializer: Any) -> Any:
 
 
 def _kernel(model: Any) -> Values:
-    return np.asarray(model.weights[0].numpy())
+    return backend().as_array(model.weights[0])
 
 
 class ConfigurationTrial(Trial):

@@ -57,7 +57,7 @@ class BuildTwice:
             if subject.random:
                 layer = keras.layers.Dense(40, kernel_initializer=subject.aliases[-1])
                 layer.build((None, 24))
-                found[f"Dense, {subject.slug}"] = np.asarray(layer.kernel.numpy())
+                found[f"Dense, {subject.slug}"] = backend().as_array(layer.kernel)
         layers = {
             "Conv2D": (keras.layers.Conv2D(8, 3), (None, 8, 8, 6)),
             "LSTM": (keras.layers.LSTM(6), (None, 5, 12)),
@@ -65,7 +65,7 @@ class BuildTwice:
         }
         for name, (layer, shape) in layers.items():
             layer.build(shape)
-            found[name] = np.asarray(layer.weights[0].numpy())
+            found[name] = backend().as_array(layer.weights[0])
         if self.global_generator:
             found["keras.random.normal"] = np.asarray(keras.random.normal((24, 40)))
             found["keras.random.uniform"] = np.asarray(keras.random.uniform((24, 40)))
@@ -148,8 +148,8 @@ def _layer_kernels(layer_name: str, make: Callable[[], Any]) -> list[Values]:
             several = [layers.Dense(24, kernel_initializer=shared) for _ in range(3)]
             for layer in several:
                 layer.build((None, 32))
-            return [np.asarray(layer.kernel.numpy()) for layer in several]
-    kernels = [np.asarray(weight.numpy()) for weight in layer.weights if weight.path.endswith("kernel")]
+            return [backend().as_array(layer.kernel) for layer in several]
+    kernels = [backend().as_array(weight) for weight in layer.weights if weight.path.endswith("kernel")]
     return [kernel for kernel in kernels if kernel.shape == kernels[0].shape]
 
 
