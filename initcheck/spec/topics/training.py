@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import backend_name, import_keras
 from initcheck.core.seeds import derive_seeds
 from initcheck.models.initializers import InitializerSpec
 from initcheck.probe.weight_copies import weight_gradients
@@ -63,7 +63,8 @@ class Learner:
         model = keras.Sequential([keras.Input((INPUTS,), dtype=self.dtype), *hidden, head])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=self.dtype)
         # An epoch is one call of the compiled function; XLA would take longer to compile than there is to compute.
-        options = {"jit_compile": False, "steps_per_execution": _TRAINED_ON // BATCH}
+        steps = 1 if backend_name() == "torch" else _TRAINED_ON // BATCH  # where Keras takes no other number
+        options = {"jit_compile": False, "steps_per_execution": steps}
         model.compile(keras.optimizers.SGD(self.learning_rate), loss, **options)
         return model
 
