@@ -20,7 +20,7 @@ from initcheck.probe.weight_copies import weight_gradients
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim, EstimateRow, ExactRow, RunContext, SeedRow, seed_rows
 from initcheck.spec.decisions import AllWithin, EstimateWithin, SeedMeanWithin, size_of_equivalence
-from initcheck.spec.subjects import Draws, Subject
+from initcheck.spec.subjects import Draws, Subject, to_numpy
 from initcheck.spec.topics.deep.networks import draw_normal, measure_model, pivot_by_layer
 from initcheck.spec.topics.training import HE, LECUN, ZEROS, Accuracy, Learner, make_task
 
@@ -101,7 +101,7 @@ class OutputVariance:
         for seed in context.seeds("notebook output variance", 16):
             x = np.random.default_rng(seed).standard_normal((64, _INPUTS)).astype(np.float32)
             layer = keras.layers.Dense(_UNITS, kernel_initializer=self.spec.create(seed))
-            y = np.asarray(layer(x), dtype=np.float64)
+            y = to_numpy(layer(x)).astype(np.float64)
             values.append(float(np.mean(y**2) / np.mean(x.astype(np.float64) ** 2)))
         return seed_rows(self.spec.label, values)
 
