@@ -216,7 +216,12 @@ class Independence(_OfMembers[FitRow]):
     between: Between
 
     def measure_member(self, draws: Draws, context: RunContext) -> Iterator[FitRow]:
-        scores = _score(draws, context, together=self.between == "draws")
+        # The ranks of a draw by itself are those of independent entries up to one over their number: of more draws
+        # than a draw has entries, that would show. Then neighbours are ranked in all draws, and vectors not judged.
+        few = draws.count * draws.count > draws.entries
+        if few and self.between in ("rows", "columns"):
+            return
+        scores = _score(draws, context, together=few or self.between == "draws")
         if self.between == "order":
             tests = _test_order(scores)
         elif self.between == "draws":
