@@ -47,9 +47,11 @@ class EventFile:
 
     def write(self, step: int, wall_time: float, scalars: Mapping[str, float]) -> None:
         """Write the scalars of one step, by tag; ``wall_time`` is in seconds since 1970."""
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            singles = {tag: np.asarray(value).astype("<f4").tobytes() for tag, value in scalars.items()}
         values = [
-            _encode(1, _BYTES, _encode(1, _BYTES, tag.encode()) + _encode(2, _FLOAT, struct.pack("<f", value)))
-            for tag, value in scalars.items()
+            _encode(1, _BYTES, _encode(1, _BYTES, tag.encode()) + _encode(2, _FLOAT, single))
+            for tag, single in singles.items()
         ]
         time_of = _encode(1, _DOUBLE, struct.pack("<d", wall_time))
         try:

@@ -128,8 +128,10 @@ class WidthProbe(Probe):
         rows = []
         with backend().double_precision():
             for pair in zip(old, new, strict=True):
-                start, end = (ops.cast(each, "float64") for each in pair)
-                rows.append(ops.stack([size for signal in (start, end, end - start) for size in _sizes(signal)]))
+                drawn, trained = (ops.cast(each, "float64") for each in pair)
+                rows.append(
+                    ops.stack([size for signal in (drawn, trained, trained - drawn) for size in _sizes(signal)])
+                )
             return ops.stack(rows)
 
     def _capture(self, weights: Sequence[Any], states: Any) -> tuple[list[MeasuredSite], list[Any]]:

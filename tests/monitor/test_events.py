@@ -58,6 +58,14 @@ def test_a_record_is_the_length_and_the_message_each_with_its_checksum(tmp_path)
     assert messages == [time + b"\x1a\x0dbrain.Event:2", time + b"\x10\xac\x02" + b"\x2a\x0c\x0a\x0a" + value]
 
 
+@pytest.mark.parametrize(("value", "held"), [(1e39, np.inf), (-1e39, -np.inf), (np.inf, np.inf), (np.nan, np.nan)])
+def test_a_signal_that_explodes_is_written(tmp_path, value, held):
+    events = EventFile(tmp_path)
+    events.write(0, 0.0, {"a": value})
+    events.flush()
+    np.testing.assert_equal(np.frombuffer(events.path.read_bytes()[-8:-4], "<f4")[0], np.float32(held))
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another log_dir"):
