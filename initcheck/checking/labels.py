@@ -292,7 +292,7 @@ def make_labelled_loss(model: Any, inputs: Any) -> tuple[Callable[[Any], Any], s
         pairs = zip(losses, keras.tree.flatten(outputs), strict=True)
         return sum(each(keras.ops.cast(output, "float32")) for each, output in pairs if each is not None)
 
-    classes = [output.ndim >= 2 and output.shape[-1] >= 2 for output in map(np.asarray, example)]
+    classes = [len(output.shape) >= 2 and output.shape[-1] >= 2 for output in example]
     if all(classes):
         return loss, "cross-entropy of classes made at random"
     if not any(classes):

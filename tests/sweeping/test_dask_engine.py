@@ -203,16 +203,17 @@ def test_other_versions_are_reported_with_the_worker(cluster, tmp_path):
 
 @pytest.mark.cluster
 def test_a_worker_with_other_versions_that_comes_late_measures_nothing(cluster, path, tmp_path):
-    other = tmp_path / "other" / "keras-0.1.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 0.1\n")
+    other = tmp_path / "other" / "keras"
+    (other / "src").mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "src" / "version.py").write_text('__version__ = "0.1"\n')
     first = cluster.start_worker()
 
     def replace():
         cluster.start_worker(PYTHONPATH=f"{SUPPORT}{os.pathsep}{other.parent}")
         kill_group(first)
 
-    engine = DaskEngine(cluster.address, cluster_support.measure_stub)
+    engine = DaskEngine(cluster.address, cluster_support.measure_stub_slowly)
     with refused("A worker has keras 0.1 instead of ", "Install the same versions everywhere."):
         run_sweep(make_stub_spec(tmp_path), path, engine, once(1, replace))
     with SweepStore(path, readonly=True) as store:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from initcheck.audit.findings import Finding, ModelMeasurement, Rule, is_waived
-from initcheck.audit.rules import signal, sites, sizes, sums, time, weights
+from initcheck.audit.rules import signal, sites, sizes, time, weights
 from initcheck.core.columns import Direction
 
 FAMILIES: Final = {
@@ -35,7 +35,7 @@ RULES: Final[dict[str, Rule]] = {
         signal.EXPLODING_GRADIENTS,
         time.VANISHING_OVER_TIME,
         time.EXPLODING_OVER_TIME,
-        sums.UNBALANCED_SUM,
+        sizes.UNBALANCED_SUM,
         signal.OUTLYING_LAYER,
         weights.ZERO_GRADIENTS,
         weights.SYMMETRIC_UNITS,
