@@ -235,10 +235,13 @@ def judge_statistics(
     else:
         yield from _judge_moments(drawn, declared)
     for rule, between in _RULES:
+        # A single entry has no neighbour, and of a single row or column there is no other.
+        matrices = between in ("rows", "columns")
         parts = tuple(
-            slice_draws(each, between) for each in members if between in ("draws", "order") or len(each.shape) > 1
+            slice_draws(each, between)
+            for each in members
+            if (min(math.prod(each.shape[:-1]), each.shape[-1]) if matrices else math.prod(each.shape)) > 1
         )
-        parts = tuple(each for each in parts if each.weights[0].size > 1 or between == "draws")
         if parts:
             yield _result(rule, NoDifference("statistic")(context.measure(Independence(parts, between))))
 
@@ -352,6 +355,8 @@ def judge_haar(target: VerifyTarget, drawn: Drawn, gain: float, dtype: str, cont
 _MOST_VECTORS: Final = 128
 _MOST_LENGTH: Final = 512
 _MOST_ENTRIES: Final = 2**19
+_FEWEST_ENTRIES: Final = 2**14
+"""Of rows and columns, in as many draws as that takes: what is tested of a handful has other distributions."""
 
 
 @dataclass(frozen=True)
@@ -393,7 +398,8 @@ def slice_draws(draws: RecordedDraws, between: Between) -> RecordedDraws:
     else:
         # ``rows`` pairs rows, which are as long as there are columns; ``columns`` the other way round.
         rows, columns = (_MOST_VECTORS, _MOST_LENGTH) if between == "rows" else (_MOST_LENGTH, _MOST_VECTORS)
-        weights = weights[:4][:, _ends(weights.shape[1], rows)][:, :, _ends(weights.shape[2], columns)]
+        few = max(4, _FEWEST_ENTRIES // weights[0].size)
+        weights = weights[:few][:, _ends(weights.shape[1], rows)][:, :, _ends(weights.shape[2], columns)]
     return RecordedDraws(draws.subject, draws.shape, len(weights), draws.dtype, "", between, weights)
 
 

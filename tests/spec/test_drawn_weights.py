@@ -101,6 +101,33 @@ def test_independent_numbers_give_p_values_that_are_seldom_small(kind, between):
         assert small <= 0.05 + STANDARD_ERRORS * math.sqrt(0.05 * 0.95 / len(found)), member
 
 
+@pytest.mark.parametrize(
+    ("shape", "count", "between"),
+    [
+        ((12,), 12, "order"),
+        ((12,), 12, "draws"),
+        *(
+            (shape, count, each)
+            for shape, count in (((7, 2), 400), ((31, 32), 30))
+            for each in ("order", "rows", "draws")
+        ),
+    ],
+)
+def test_draws_of_few_entries_are_taken_for_dependent_as_seldom_as_others(shape, count, between):
+    """One in a million for each of at most 22 tests: their counts of p < .1 and of p < .01 over 200 seeds."""
+    p_values = {}
+    for seed in range(200):
+        table = RunContext(seed).measure(Independence((draws("normal", shape, count),), between))
+        for member, p_value in zip(table["member"], table["p_value"], strict=True):
+            p_values.setdefault(member, []).append(p_value)
+    # P-values that were raised for their tails are ten times those of the test.
+    factor = 10.0 if between == "order" else 1.0
+    for member, found in p_values.items():
+        for level in (0.1, 0.01):
+            small = int(np.sum(np.asarray(found) < factor * level))
+            assert stats.binom.sf(small - 1, len(found), level) > 1e-6, (member, level, small)
+
+
 @pytest.mark.parametrize("kind", first_only("montecarlo", KINDS))
 @pytest.mark.parametrize("moment", first_only("montecarlo", ["variance", "mean", "tails", "sign"]))
 def test_the_standard_errors_of_moments_are_their_standard_deviations_over_seeds(kind, moment):

@@ -2,17 +2,18 @@
 
 For independence every entry is replaced by the normal score of its rank among the N entries that are compared,
 g = Phi^-1((rank - 1/2) / N), equal ones in an order left to chance: within a draw those of the draw, so that draws
-which are alike or unlike each other do not show, and between draws those of all together. Entries that are independent
-and drawn from one distribution, whatever it is, are then a random order of the same N numbers: a wrong variance or a
-wrong distribution does not show here, and has claims of its own. Up to terms of order 1/N the scores are a random
-direction in the N - 1 dimensions in which they have the mean 0, which gives the statistics below their distributions.
-With a weight as a matrix of p rows (all axes but the last) and q columns, D draws, and R = p:
+which are alike or unlike each other do not show, and between draws, and of small draws, those of all together. Entries
+that are independent and drawn from one distribution, whatever it is, are then a random order of the same N numbers: a
+wrong variance or a wrong distribution does not show here, and has claims of its own. Up to terms of order 1/N the
+scores are a random direction in the N - 1 dimensions in which they have the mean 0, which gives the statistics below
+their distributions. With a weight as a matrix of p rows (all axes but the last) and q columns, D draws, and R rows
+ranked together:
 
 - ``sums``: row sums over sqrt(q (1 - 1/R)) are standard normal (Kolmogorov and Smirnov over all rows);
 - ``sizes``: row sums of squares over N are Beta(q/2, (N - q)/2) (the same test);
 - ``variance of sums`` and ``variance of sizes``: the same numbers once more as normal scores; their sum of squares is
-  chi-square with D (R - 1) degrees of freedom, which sees rows of unequal variance (too large) and rows that were made
-  alike (too small);
+  chi-square with R - 1 degrees of freedom for each R rows, which sees rows of unequal variance (too large) and rows
+  that were made alike (too small);
 - ``pairs``: the squared cosine of two rows is Beta(1/2, (q - 1)/2); the largest over all pairs, after Bonferroni;
 - ``energy``: the sum of the squared cosines, of mean P/q and variance 2P(q - 1)/(q^2 (q + 2)) for P pairs, since
   squared cosines are pairwise independent; normal in the limit, so that its p-values are raised tenfold;
@@ -56,6 +57,9 @@ _STANDARD_ERRORS: Final = float(
 
 _SHORTEST: Final = 5
 """Length of vectors compared pair by pair: scores of ranks lie on a grid, where shorter ones may be parallel."""
+
+_FEWEST_BY_THEMSELVES: Final = 1000
+"""Entries of a draw that are ranked by themselves: of fewer, the ranks are too few to be like independent numbers."""
 
 _DISTANCES: Final = (1, 2, 3, 4, 8, 16, 64, 128, 256, 512, 1024)
 
@@ -216,19 +220,16 @@ class Independence(_OfMembers[FitRow]):
     between: Between
 
     def measure_member(self, draws: Draws, context: RunContext) -> Iterator[FitRow]:
-        # The ranks of a draw by itself are those of independent entries up to one over their number: of more draws
-        # than a draw has entries, that would show. Then neighbours are ranked in all draws, and vectors not judged.
-        few = draws.count * draws.count > draws.entries
-        if few and self.between in ("rows", "columns"):
-            return
-        scores = _score(draws, context, together=few or self.between == "draws")
+        together = self.between == "draws" or draws.entries < _FEWEST_BY_THEMSELVES * draws.count
+        scores = _score(draws, context, together=together)
+        samples = 1 if together else len(scores)
         if self.between == "order":
-            tests = _test_order(scores)
+            tests = _test_order(scores, samples)
         elif self.between == "draws":
-            tests = _test_vectors(scores.reshape(1, len(scores), -1))
+            tests = _test_vectors(scores.reshape(1, len(scores), -1), samples)
         else:
             matrices = scores.reshape(len(scores), -1, scores.shape[-1])
-            tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices)
+            tests = _test_vectors(matrices.swapaxes(1, 2) if self.between == "columns" else matrices, samples)
         for test, p_value, effect, detectable in tests:
             yield FitRow(f"{test} of {draws.name}", p_value, effect, detectable, draws.entries)
 
@@ -264,22 +265,27 @@ def _normal_scores(count: int) -> Scores:
     return scores
 
 
-def _test_vectors(stacks: Scores) -> list[Test]:
-    """Test whether vectors of shape [draws, vectors, length] depend on each other, pair by pair within a draw."""
+def _test_vectors(stacks: Scores, samples: int) -> list[Test]:
+    """Test whether vectors of shape [draws, vectors, length] depend on each other, pair by pair within a draw.
+
+    They were ranked in so many samples: each draw by itself, or all together.
+    """
     draws, vectors, length = stacks.shape
+    ranked = draws * vectors // samples
     squares = np.einsum("dvl,dvl->dv", stacks, stacks)
     tests: list[Test] = []
-    if vectors > 1:
-        # Of the vectors of a draw the sum is 0 and the sum of squares is fixed.
+    if ranked > 1 and length > 1:
+        # Of the vectors of a sample the sum is 0 and the sum of squares is fixed.
         sums = stacks.sum(axis=2).ravel() / math.sqrt(length)
-        shares = (squares / squares.sum(axis=1, keepdims=True)).ravel()
-        sizes = stats.beta.cdf(shares, length / 2.0, length * (vectors - 1) / 2.0)
-        freedom = draws * (vectors - 1)
-        tests.append(_test_sample("sums", special.ndtr(sums / math.sqrt(1.0 - 1.0 / vectors))))
+        by_sample = squares.reshape(samples, ranked)
+        shares = (by_sample / by_sample.sum(axis=1, keepdims=True)).ravel()
+        sizes = stats.beta.cdf(shares, length / 2.0, length * (ranked - 1) / 2.0)
+        freedom = samples * (ranked - 1)
+        tests.append(_test_sample("sums", special.ndtr(sums / math.sqrt(1.0 - 1.0 / ranked))))
         tests.append(_test_sample("sizes", sizes))
         tests.append(_test_variance("variance of sums", sums, freedom))
         by_size = special.ndtri(np.clip(sizes, _SMALLEST, 1.0 - _SMALLEST))
-        tests.append(_test_variance("variance of sizes", by_size * math.sqrt(1.0 - 1.0 / vectors), freedom))
+        tests.append(_test_variance("variance of sizes", by_size * math.sqrt(1.0 - 1.0 / ranked), freedom))
     if vectors < 2 or length < _SHORTEST:
         return tests
     gram = stacks @ stacks.swapaxes(1, 2)
@@ -320,21 +326,30 @@ def _test_variance(name: str, scores: NDArray[Any], freedom: int) -> Test:
     return name, min(p_value, 1.0), total / freedom, 1.0 + _STANDARD_ERRORS * math.sqrt(2.0 / freedom)
 
 
-def _test_order(scores: Scores) -> list[Test]:
-    """Test neighbours in memory: their correlation, and that of their squares."""
+def _test_order(scores: Scores, samples: int) -> list[Test]:
+    """Test neighbours in memory, ranked in so many samples: their correlation, and that of their squares."""
     flat = scores.reshape(len(scores), -1)
+    ranked = flat.size // samples
     tests: list[Test] = []
-    for distance, (name, values, variance) in itertools.product(
-        _DISTANCES, (("values", flat, 1.0), ("squares", flat**2 - 1.0, 4.0))
-    ):
+    # Two numbers of a sample, whose sum and sum of squares are fixed, are a little unlike by that.
+    kinds = [
+        (name, values, variance, _mean_product(values.ravel()[:ranked]))
+        for name, values, variance in (("values", flat, 1.0), ("squares", flat**2 - 1.0, 4.0))
+    ]
+    for distance, (name, values, variance, expected) in itertools.product(_DISTANCES, kinds):
         if flat.shape[1] <= distance:
             continue
-        products = values[:, :-distance] * values[:, distance:]
+        products = values[:, :-distance] * values[:, distance:] - expected
         correlation = float(products.mean()) / math.sqrt(variance)
         z = correlation * math.sqrt(products.size)
         p_value = float(adjusted_for_tails(2.0 * stats.norm.sf(abs(z)), _TAIL_FACTOR))
         tests.append((f"{name} {distance} apart", p_value, correlation, _STANDARD_ERRORS / math.sqrt(products.size)))
     return tests
+
+
+def _mean_product(sample: NDArray[Any]) -> float:
+    """Give the mean product of two different numbers of a sample."""
+    return float(sample.sum() ** 2 - np.sum(sample**2)) / (sample.size * (sample.size - 1.0))
 
 
 def _detectable_cosine(length: int, pairs: int) -> float:
