@@ -73,7 +73,10 @@ class RecordedPass(Protocol):
         ...
 
     def result_of(self, operation: Operation) -> Any:
-        """Give the first result of an operation, to be read by :meth:`evaluate`."""
+        """Give the first result of an operation, to be read by :meth:`evaluate`.
+
+        What is asked for of later passes of the same structure is asked for of the first one, before they are recorded.
+        """
         ...
 
     def evaluate(

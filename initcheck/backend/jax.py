@@ -25,7 +25,7 @@ from jax.extend import core
 from numpy.typing import NDArray
 
 from initcheck.backend.interface import Differentiated, Forward, Signature
-from initcheck.backend.operations import Operation, OperationKind, Shape
+from initcheck.backend.operations import Operation, OperationKind, Shape, kind_of_power
 from initcheck.core.errors import ModelError
 
 _COPY: Final = "initcheck"
@@ -613,7 +613,7 @@ class RecordedJaxpr:
                 reached.update(step.outputs)
                 steps.append(step)
         made = {number for step in steps for number in step.outputs}
-        begins = {number for step in steps for number in step.inputs} | {loss, *connected}
+        begins = {number for step in steps for number in step.inputs} | {loss}
         return _Path(connected, steps, frozenset(begins - made))
 
     def _find_sources_of(self, loss: int) -> set[int]:
@@ -681,7 +681,7 @@ class _Description:
             if equation.primitive.name in _READ_INTO and _function_name(equation) not in _NAMED:
                 self._read_into(values, step)
                 continue
-            kind = _kind(equation)
+            kind = _kind(values, step)
             inputs, axis = step.inputs, None
             softmax = _find_softmax(values, makers, step)
             if softmax is not None:
@@ -751,10 +751,15 @@ def _function_name(equation: Any) -> str:
     return ""
 
 
-def _kind(equation: Any) -> OperationKind:
+def _kind(values: _Values, step: _Step) -> OperationKind:
+    equation = step.equation
     name = str(equation.primitive.name)
     if name == "integer_pow":
-        return "homogeneous" if equation.params["y"] == 2 else "other"
+        return kind_of_power(equation.params["y"])
+    if name == "pow":
+        exponent = values.constants.get(step.inputs[1])
+        known = exponent is not None and not isinstance(exponent, jax.core.Tracer) and np.size(exponent) == 1
+        return kind_of_power(float(exponent) if known else None)
     return _NAMED.get(_function_name(equation), _KINDS.get(name, "other"))
 
 

@@ -18,9 +18,9 @@ OperationKind = Literal[
 ]
 """What an operation is to a signal.
 
-``add``, ``multiply`` and ``divide`` work entry by entry; ``normalize`` takes the scale out; ``homogeneous`` passes a
-factor on (sums, products with weights, ReLU, reshaping); the result of ``shape`` depends on the shape of what it takes
-and not on the values.
+``add``, ``multiply`` and ``divide`` work entry by entry; ``normalize`` takes the scale out, as the reciprocal of a root
+does of what it is multiplied with; ``homogeneous`` passes a factor on, or a power of it (sums, products with weights,
+ReLU, reshaping, squares); the result of ``shape`` depends on the shape of what it takes and not on the values.
 """
 
 WeightUse = Literal["kernel", "scale", "added"]
@@ -35,6 +35,10 @@ _SCALE_EFFECTS: Final[dict[OperationKind, ScaleEffect]] = {
     "softmax": "softmax",
     "log_softmax": "softmax",
     "homogeneous": "homogeneous",
+}
+_POWERS: Final[dict[float, OperationKind]] = {
+    **dict.fromkeys((0.5, 1.0, 2.0), "homogeneous"),
+    **dict.fromkeys((-0.5, -1.0), "normalize"),
 }
 
 Shape = tuple[int | None, ...] | None
@@ -62,6 +66,11 @@ class Operation:
     shape: Shape
     carries_signal: bool = True
     layer: int | None = None
+
+
+def kind_of_power(exponent: float | None) -> OperationKind:
+    """Say what a power is to a signal; ``exponent`` is None where it is not known."""
+    return "other" if exponent is None else _POWERS.get(exponent, "other")
 
 
 def count_entries(shape: Shape) -> int | None:

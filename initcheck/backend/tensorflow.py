@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from initcheck.backend.interface import Differentiated, Forward, Signature
-from initcheck.backend.operations import Operation, OperationKind, Shape
+from initcheck.backend.operations import Operation, OperationKind, Shape, kind_of_power
 
 LARGEST_BYTE_COUNT: Final = 127
 """Up to here a sum of bytes that are 0 or 1 stays within its byte, and that of four within a signed integer."""
@@ -36,7 +36,9 @@ _KINDS: Final[dict[str, OperationKind]] = {
     **dict.fromkeys(("Add", "AddN", "AddV2", "BiasAdd", "Sub"), "add"),
     **dict.fromkeys(("Mul", "MulNoNan"), "multiply"),
     **dict.fromkeys(("Div", "DivNoNan", "RealDiv"), "divide"),
-    **dict.fromkeys(("Rsqrt", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), "normalize"),
+    **dict.fromkeys(
+        ("Inv", "Reciprocal", "Rsqrt", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), "normalize"
+    ),
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
     **dict.fromkeys(("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"), "shape"),
@@ -317,13 +319,20 @@ def _describe(operation: Any, layer: int | None) -> Operation:
     kinds = [tensor.dtype for tensor in operation.outputs]
     return Operation(
         name=str(operation.name),
-        kind=_KINDS.get(str(operation.type), "other"),
+        kind=_kind(operation),
         inputs=tuple(str(tensor.op.name) for tensor in inputs),
         input_shapes=tuple(_shape(tensor) for tensor in inputs),
         shape=_shape(operation.outputs[0]) if kinds else None,
         carries_signal=not kinds or not all(kind.is_integer or kind.is_bool for kind in kinds),
         layer=layer,
     )
+
+
+def _kind(operation: Any) -> OperationKind:
+    if operation.type == "Pow":
+        exponent = tf.get_static_value(operation.inputs[1])
+        return kind_of_power(float(exponent) if exponent is not None and exponent.size == 1 else None)
+    return _KINDS.get(str(operation.type), "other")
 
 
 def _shape(tensor: Any) -> Shape:

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from initcheck.backend.interface import Differentiated, Forward, Signature
-from initcheck.backend.operations import Operation, OperationKind, Shape
+from initcheck.backend.operations import Operation, OperationKind, Shape, kind_of_power
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import ModelError
 
@@ -54,8 +54,8 @@ _KINDS: Final[dict[str, OperationKind]] = {
     ),
     **dict.fromkeys(("add", "sub", "rsub"), "add"),
     **dict.fromkeys(("mul", "_prelu_kernel"), "multiply"),
-    **dict.fromkeys(("div", "true_divide", "reciprocal"), "divide"),
-    "rsqrt": "normalize",
+    **dict.fromkeys(("div", "true_divide"), "divide"),
+    **dict.fromkeys(("reciprocal", "rsqrt"), "normalize"),
     **dict.fromkeys(("_softmax", "_safe_softmax"), "softmax"),
     "_log_softmax": "log_softmax",
     **dict.fromkeys(
@@ -89,11 +89,6 @@ _FUSED: Final[dict[str, tuple[tuple[OperationKind, tuple[str, ...]], ...]]] = {
     "addcdiv": (("divide", ("tensor1", "tensor2")), ("add", ("self",))),
 }
 """Operators that do several things one after the other: what, and with which of their arguments."""
-
-_POWERS: Final[dict[float, OperationKind]] = {
-    **dict.fromkeys((0.5, 1.0, 2.0), "homogeneous"),
-    **dict.fromkeys((-0.5, -1.0), "divide"),
-}
 
 
 # --- compiling -------------------------------------------------------------------------------------------------------
@@ -454,11 +449,9 @@ class _Recorder:
                     shapes = (*(shape for _ in previous), *(tuple(each.shape) for each in tensors))
                     previous = [self._add(operator.label, kind, inputs, shapes, shape, signal)]
         else:
-            kind = operator.find_kind(args)
+            kind = operator.find_kind(args, kwargs)
             tensors = [*_find_tensors(args), *_find_tensors(list(kwargs.values()))]
             inputs, shapes = tuple(map(self._find, tensors)), tuple(tuple(each.shape) for each in tensors)
-            if kind == "divide" and operator.label in ("reciprocal", "pow"):
-                inputs, shapes = (_CONSTANT, *inputs), ((), *shapes)
             axis = int(args[1]) if kind in ("softmax", "log_softmax") else -1
             name = self._add(
                 operator.label, kind, inputs, tuple(_move(each, axis) for each in shapes), _move(shape, axis), signal
@@ -540,10 +533,14 @@ class _Operator:
             given = self.name_arguments(args, kwargs)
             yield from _find_tensors([given.get(name) for name in self.written])
 
-    def find_kind(self, args: Sequence[Any]) -> OperationKind:
+    def find_kind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> OperationKind:
         if self.label == "pow":
             exponent = args[1]
-            return _POWERS.get(exponent, "other") if isinstance(exponent, int | float) else "other"
+            if isinstance(exponent, torch.Tensor):
+                exponent = float(exponent) if exponent.numel() == 1 and not exponent.requires_grad else None
+            return kind_of_power(exponent)
+        if self.kind == "divide" and self.name_arguments(args, kwargs).get("rounding_mode") is not None:
+            return "other"
         return self.kind
 
 
@@ -554,9 +551,7 @@ def _read_operator(func: Any) -> _Operator:
     label = schema.name.rpartition("::")[2]
     if written and label.endswith("_") and not label.endswith("__"):
         label = label.removesuffix("_")
-    # A division that rounds is none.
-    kind = "other" if schema.overload_name.endswith("_mode") else _KINDS.get(label, "other")
-    return _Operator(label, tuple(each.name for each in schema.arguments), written, kind)
+    return _Operator(label, tuple(each.name for each in schema.arguments), written, _KINDS.get(label, "other"))
 
 
 def _find_tensors(values: Any) -> Iterator[Any]:

@@ -73,13 +73,18 @@ class Pass:
         """List what the operations between two tensors do to the scale."""
         connections, effects = read_connections(self.operations), read_scale_effects(self.operations)
         below = find_reached(self.operations, [self.name(first)])
-        stack, seen = [self.name(last)], set()
-        while stack:
-            name = stack.pop()
-            if name in below and name not in seen and name != self.name(first):
-                seen.add(name)
-                stack.extend(connections[name])
-        return {effects[name] for name in seen} - {"homogeneous"}
+        between = (below & find_above(connections, self.name(last))) - {self.name(first)}
+        return {effects[name] for name in between} - {"homogeneous"}
+
+
+def find_above(connections, end):
+    """List what an operation is made of, by way of others."""
+    stack, seen = [end], set()
+    while stack:
+        name = stack.pop()
+        stack += [] if name in seen else connections[name]
+        seen.add(name)
+    return seen
 
 
 def dense(given):
@@ -131,9 +136,11 @@ def test_several_losses_are_differentiated_each_by_itself():
         last = BACKEND.copy_tensor(3.0 * y)
         return [ops.sum(last), ops.sum(y[:, 0]), ops.sum(given[0][:1])], {"x": x, "y": y, "last": last}
 
-    made = Pass(forward, [X], [], [(0, ["x", "y"]), (1, ["x"]), (2, ["x", "source 0"])])
+    made = Pass(forward, [X], [], [(0, ["x", "y"]), (1, ["x"]), (2, ["x", "source 0"]), (0, ["y"]), (0, ["x"])])
     np.testing.assert_allclose(made.gradients[0][0], 6 * X, rtol=1e-6)
     np.testing.assert_allclose(made.gradients[1][0], np.hstack([2 * X[:, :1], 0 * X[:, 1:]]), rtol=1e-6)
+    np.testing.assert_allclose(made.gradients[3][0], np.full_like(X, 3.0), rtol=1e-6)
+    np.testing.assert_allclose(made.gradients[4][0], made.gradients[0][0], rtol=1e-6)
     last = made.gradients[2][-1]
     assert np.array_equal(last, np.vstack([np.ones((1, 4)), np.zeros((2, 4))]))
 
@@ -154,17 +161,33 @@ def test_what_no_differentiable_path_leads_from_is_missing_and_zero_is_not():
 
 def test_paths_are_followed_through_loops_and_branches():
     def forward(given):
-        x, y, _ = given
+        x, y, z, w, _ = given
 
         def step(carry, row):
             return carry + row * ops.stop_gradient(y[0]), carry
 
         last, _ = ops.scan(step, ops.zeros(4), x)
-        chosen = BACKEND.cond(ops.sum(x) > 0, lambda: ops.sum(x), lambda: ops.sum(x * x))
+        chosen = BACKEND.cond(ops.sum(x) > 0, lambda: ops.sum(z), lambda: ops.sum(z * w))
         return [ops.sum(last) + 0.0 * chosen], {}
 
-    made = Pass(forward, [X, X, X], [], [])
-    assert [made.connected[f"source {place}"] for place in range(3)] == [True, False, False]
+    # The branch is chosen when the function runs, but for PyTorch, where what is not computed has no path.
+    made = Pass(forward, [X, X, X, X, X], [], [])
+    found = [made.connected[f"source {place}"] for place in range(5)]
+    assert found == [True, False, True, backend_name() != "torch", False]
+
+
+def test_paths_are_followed_through_loops_whose_length_is_not_known():
+    def forward(given):
+        x, factor, stopped, _, count = given
+        _, last = ops.while_loop(
+            lambda number, _: number < count,
+            lambda number, now: (number + 1, now * factor + ops.stop_gradient(stopped)),
+            (0, x),
+        )
+        return [ops.sum(last)], {}
+
+    made = Pass(forward, [X, X, X, X, np.asarray(3, "int32")])
+    assert [made.connected[f"source {place}"] for place in range(5)] == [True, True, False, False, False]
 
 
 def test_operations_come_after_those_whose_values_they_take():
@@ -194,6 +217,14 @@ def normalized(x):
         (lambda x: ops.log_softmax(x), {"softmax"}),
         (lambda x: ops.tanh(x), {"other"}),
         (lambda x: ops.exp(x), {"other"}),
+        (lambda x: ops.relu6(x), {"other"}),
+        (lambda x: x**2 + ops.power(x, 2.0) + ops.square(x) + ops.sqrt(x * x), set()),
+        (lambda x: x**3, {"other"}),
+        (lambda x: ops.power(x, 3.0), {"other"}),
+        (lambda x: ops.rsqrt(x * x), {"normalization"}),
+        (lambda x: ops.reciprocal(x), {"normalization"}),
+        (lambda x: x**-1 + ops.power(x, -0.5), {"normalization"}),
+        (lambda x: ops.floor(x / 2.0), {"other", "division"}),
         (normalized, {"normalization", "division"}),
     ],
 )
@@ -222,6 +253,29 @@ def test_the_result_of_a_softmax_can_be_read(axis):
     np.testing.assert_allclose(made.values[1], np.moveaxis(expected, axis, -1), rtol=1e-5)
     (softmax,) = find_softmaxes(made.operations)
     assert softmax.shape[-1] == x.shape[axis]
+
+
+def test_a_softmax_inside_a_call_with_a_derivative_of_its_own_is_one():
+    def forward(given):
+        y = BACKEND.copy_tensor(keras.remat(lambda x: ops.softmax(x))(given[0]))
+        return [ops.sum(ops.square(y))], {"x": BACKEND.copy_tensor(given[0]), "y": y}
+
+    made = Pass(forward, [X], ["y"])  # which reads all softmaxes that it finds
+    assert set(read_scale_effects(made.operations).values()) >= {"softmax"}
+    for found in made.values:
+        np.testing.assert_allclose(found, np.exp(X) / np.exp(X).sum(axis=-1, keepdims=True), rtol=1e-5)
+
+
+def test_the_softmax_of_an_attention_can_be_read():
+    query = np.random.default_rng(3).normal(size=(2, 5, 1, 4)).astype("float32")
+
+    def forward(given):
+        return [ops.sum(ops.square(ops.dot_product_attention(*given[:1] * 3)))], {}
+
+    (found,) = Pass(forward, [query]).values
+    scores = np.exp(np.einsum("bqhd,bkhd->bhqk", query, query) / 2.0)
+    expected = scores / scores.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5)  # JAX groups the heads
 
 
 @pytest.mark.filterwarnings("ignore:.*softmax over axis")
@@ -265,6 +319,31 @@ def test_loops_belong_to_the_innermost_layer_call():
         assert sorted(found.values()) == [3, 7]
 
 
+def test_operations_belong_to_the_innermost_layer_call():
+    def forward(given):
+        with BACKEND.layer_call(3):
+            first = BACKEND.copy_tensor(ops.tanh(given[0]))
+            with BACKEND.layer_call(7):
+                second = BACKEND.copy_tensor(ops.tanh(first))
+            third = BACKEND.copy_tensor(ops.tanh(second))
+        return [ops.sum(third)], {"first": first, "second": second, "third": third}
+
+    made = Pass(forward, [X])
+    layers = {each.name: each.layer for each in made.operations}
+    assert [layers[made.name(name)] for name in ("first", "second", "third", "source 0")] == [3, 7, 3, None]
+
+
+def test_whole_numbers_pass_on_no_signal():
+    def forward(given):
+        x = BACKEND.copy_tensor(given[0])
+        whole = ops.cast(ops.cast(x, "int32"), "float32")
+        return [ops.sum(x)], {"x": x, "whole": BACKEND.copy_tensor(whole)}
+
+    made = Pass(forward, [X])
+    assert made.name("x") not in find_above(read_connections(made.operations), made.name("whole"))
+    assert made.name("x") in find_above(read_connections(made.operations), made.recorded.name_of(made.losses[0]))
+
+
 def test_the_body_of_a_loop_is_another_place():
     seen = []
 
@@ -284,6 +363,25 @@ def test_the_body_of_a_loop_is_another_place():
     Pass(forward, [X])
     alike = backend_name() == "torch"
     assert {each == (alike, alike) for each in seen} == {True}
+
+
+def test_a_later_pass_of_the_same_function_is_read_like_the_first():
+    def forward(given):
+        y = BACKEND.copy_tensor(ops.softmax(given[0]))
+        return Forward([ops.sum(ops.square(y))], [y])
+
+    def run(x):
+        like, found = None, []
+        for factor in (1.0, 2.0):
+            recorded = BACKEND.record_pass(forward, [factor * x], like)
+            like = recorded.structure
+            # The last one: a graph lists all that was recorded in it.
+            found += recorded.evaluate([recorded.result_of(find_softmaxes(recorded.operations)[-1])])[0]
+        return found
+
+    found = BACKEND.compile_once(run, [(X.shape, "float32")])(ops.convert_to_tensor(X))
+    for values, x in zip(found, (X, 2.0 * X), strict=True):
+        np.testing.assert_allclose(array(values), np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True), rtol=1e-5)
 
 
 def test_differentiate_gives_loss_extra_and_derivatives():
@@ -381,6 +479,12 @@ def test_bytes_are_counted_by_column_where_they_can_be(rows):
     assert found.tolist() == (array(output) == 0).sum(axis=0).tolist()
 
 
+def test_entries_are_added_up_by_owner():
+    values, owners = np.asarray([1.0, 2.0, 4.0, 8.0], dtype="float32"), np.asarray([0, 2, 0, 2], dtype="int32")
+    found = BACKEND.sum_segments(ops.convert_to_tensor(values), owners, 3)
+    assert array(found).tolist() == [5.0, 0.0, 10.0]
+
+
 def test_a_compiled_function_can_be_called_by_another_one():
     inner = BACKEND.compile_function(lambda x: ops.sum(x * x), [((None,), "float32")])
     outer = BACKEND.compile_once(lambda x: inner(x) + inner(x[:2]), [((4,), "float32")])
@@ -405,6 +509,8 @@ def test_variables_and_arrays_are_read_as_they_are():
     assert np.array_equal(BACKEND.as_array(variable), X)
     assert np.array_equal(BACKEND.as_array(variable.value), X)
     assert BACKEND.as_array(X) is X
+    half = BACKEND.as_array(ops.cast(variable.value, "bfloat16"))
+    np.testing.assert_allclose(half.astype("float32"), X, rtol=2**-8)
     assert BACKEND.is_dense(X) is False
 
 
@@ -462,9 +568,10 @@ def test_steps_that_assign_to_variables_leave_them_their_values():
         return [rows.stack(), *after]
 
     compiled = BACKEND.compile_once(function, [((), "int32"), ((2,), "float32"), ((2,), "float32")])
-    for count in (3, 2):
-        values = (ops.convert_to_tensor(np.full(2, value, "float32")) for value in (3.0, 7.0))
-        sums, doubled, kept = compiled(ops.convert_to_tensor(np.int32(count)), *values)
+    first, second = (ops.convert_to_tensor(np.full(2, value, "float32")) for value in (3.0, 7.0))
+    counts = (3, 2)
+    found = [compiled(ops.convert_to_tensor(np.int32(count)), first, second) for count in counts]
+    for count, (sums, doubled, kept) in zip(counts, found, strict=True):
         assert array(sums)[:count].tolist() == [6.0 * 2**number for number in range(count)]
         assert array(doubled).tolist() == [3.0 * 2**count] * 2
         assert array(kept).tolist() == [7.0, 7.0]
