@@ -430,7 +430,10 @@ class _Recorder:
             if copied.value is None and copied.tensor.untyped_storage()._cdata == memory:
                 self.overwritten = True
                 copied.value = copied.tensor.detach().clone()
-                copied.edge = get_gradient_edge(copied.tensor) if copied.tensor.requires_grad else None
+                # What is computed later of memory that a view was written through leads back to the tensor viewed.
+                base = copied.tensor._base
+                target = copied.tensor if base is None or base.shape != copied.tensor.shape else base
+                copied.edge = get_gradient_edge(target) if target.requires_grad else None
 
     def note(self, operator: _Operator, args: Sequence[Any], kwargs: dict[str, Any], results: Any) -> None:
         """List an operation that was made."""
