@@ -758,8 +758,9 @@ def _kind(values: _Values, step: _Step) -> OperationKind:
         return kind_of_power(equation.params["y"])
     if name == "pow":
         exponent = values.constants.get(step.inputs[1])
-        known = exponent is not None and not isinstance(exponent, jax.core.Tracer) and np.size(exponent) == 1
-        return kind_of_power(float(exponent) if known else None)
+        if exponent is None or isinstance(exponent, jax.core.Tracer) or np.size(exponent) != 1:
+            return "other"
+        return kind_of_power(float(exponent))
     return _NAMED.get(_function_name(equation), _KINDS.get(name, "other"))
 
 
