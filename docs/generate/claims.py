@@ -10,6 +10,8 @@ from initcheck.core.errors import name_unknown
 from initcheck.spec.catalogue import TOPICS, catalogue, claims_not_there
 from initcheck.spec.claim import Claim
 
+_BACKEND: Final = "tensorflow"  # the page is the same wherever it is written
+
 _INTRODUCTION = """\
 <!-- Written by: tox run -e docs -->
 
@@ -136,7 +138,7 @@ ROWS: Final = {
 
 def write_page(claims: Sequence[Claim] | None = None) -> str:
     """Write the page in Markdown; None takes the claims of the catalogue."""
-    claims = catalogue() if claims is None else claims
+    claims = catalogue(backend=_BACKEND) if claims is None else claims
     for claim in claims:
         for row in claim.rows:
             if row not in ROWS:
@@ -147,8 +149,8 @@ def write_page(claims: Sequence[Claim] | None = None) -> str:
         _INTRODUCTION,
         (
             f"{len(claims)} claims, {refuted} of them refuted; {covered} of {len(ROWS)} rows have a claim. What is\n"
-            "expected depends on the version of Keras: here it is the newest that is released, and "
-            f"{len(claims_not_there())} more claims are about others.\n"
+            "expected depends on the version of Keras and on the backend: here they are the newest released and "
+            f"TensorFlow, and {len(claims_not_there(backend=_BACKEND))} more claims are about others.\n"
         ),
         _count_topics(claims),
     ]

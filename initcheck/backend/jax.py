@@ -146,7 +146,8 @@ class _Compiled:
 
     def _trace(self, users_x64: bool, tensors: Sequence[Any]) -> None:
         """Trace the function for such tensors, unless that was done, and find the variables that it reads."""
-        form = (users_x64, *((tuple(each.shape), str(each.dtype)) for each in jax.tree.leaves(tensors)))
+        # A constant of a jaxpr may be a number of JAX's own, which has neither shape nor dtype.
+        form = (users_x64, *map(jax.typeof, jax.tree.leaves(tensors)))
         while form not in self._known:
             count = len(self._variables)
             traced = self._run.trace(users_x64, self._read(), *tensors)

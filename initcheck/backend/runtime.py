@@ -57,6 +57,9 @@ _BACKENDS: Final = {
 BACKEND_LIBRARIES: Final = tuple(module for library in _BACKENDS.values() for module in library.distributions)
 """The libraries that compute, of which an installation needs those of one backend."""
 
+BACKENDS: Final[Mapping[str, str]] = {name: library.title for name, library in _BACKENDS.items()}
+"""The backends that initcheck measures on, and what they are called."""
+
 _DEFAULT: Final = "tensorflow"  # as in Keras
 
 _lock = threading.Lock()

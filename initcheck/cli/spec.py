@@ -73,7 +73,7 @@ def spec(
     Each documented claim about the initializers is measured and judged, with a negative control. A claim that is
     known to be false counts as fulfilled while it stays refuted. Pinned claims state what this implementation happens
     to do, such as its stream of random numbers: what differs is listed as changed. Claims about other versions of Keras
-    than the installed one are listed as not there, and not measured.
+    than the installed one, or about other backends, are listed as not there, and not measured.
 
     Exit codes: 0 all claims came out as specified; 1 a claim is broken, or holds now that was refuted; 2 a claim is
     inconclusive or not shown, or none was selected.
@@ -140,13 +140,15 @@ def _show_list(claims: tuple[Claim, ...], *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from initcheck.spec.versions import installed_keras
+    from initcheck.backend.runtime import backend_name
+    from initcheck.spec.versions import describe_setup, installed_keras
 
     if as_json:
-        names = ("id", "statement", "source", "condition", "expected", "slow")
+        names = ("id", "statement", "source", "condition", "expected", "slow", "backends")
         facts = [{name: getattr(claim, name) for name in names} | {"keras": asdict(claim.keras)} for claim in claims]
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     for claim in claims:
-        there = installed_keras() in claim.keras
-        click.echo(f"{claim.id}: {claim.statement}" + ("" if there else f" (Not there: of Keras {claim.keras}.)"))
+        there = claim.is_about(installed_keras(), backend_name())
+        absent = "" if there else f" (Not there: about {describe_setup(claim.keras, claim.backends)}.)"
+        click.echo(f"{claim.id}: {claim.statement}{absent}")

@@ -1,4 +1,4 @@
-"""All claims, in the order of their topics: those of the installed Keras, and those that are not there in it."""
+"""All claims, in the order of their topics: those of the installed Keras on its backend, and those not there in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
+from initcheck.backend.runtime import backend_name
 from initcheck.core.errors import name_unknown
 from initcheck.spec.claim import Claim
 from initcheck.spec.versions import installed_keras
@@ -28,28 +29,29 @@ TOPICS: Final = (
 
 
 @cache
-def catalogue(topic: str | None = None, keras: str = "") -> tuple[Claim, ...]:
+def catalogue(topic: str | None = None, keras: str = "", backend: str = "") -> tuple[Claim, ...]:
     """List the claims of a topic, or of all, each with its own id; neither Keras nor its backend is imported.
 
     Args:
         topic: one of ``TOPICS``; None for all.
         keras: the version whose claims are listed; empty for the installed one.
+        backend: the backend whose claims are listed; empty for the one that Keras runs on.
     """
-    version = keras or installed_keras()
-    listed = tuple(claim for claim in _of_all_versions(topic) if version in claim.keras)
+    setup = (keras or installed_keras(), backend or backend_name())
+    listed = tuple(claim for claim in _of_all_setups(topic) if claim.is_about(*setup))
     repeated = [name for name, count in Counter(claim.id for claim in listed).items() if count > 1]
     if repeated:
         raise AssertionError(f"Two claims share an id: {repeated}")
     return listed
 
 
-def claims_not_there(topic: str | None = None, keras: str = "") -> tuple[Claim, ...]:
-    """List a claim of each id that is about other versions of Keras alone; arguments as :func:`catalogue`."""
-    listed = {claim.id for claim in catalogue(topic, keras)}
-    return tuple({claim.id: claim for claim in _of_all_versions(topic) if claim.id not in listed}.values())
+def claims_not_there(topic: str | None = None, keras: str = "", backend: str = "") -> tuple[Claim, ...]:
+    """List a claim of each id that is about other versions or backends alone; arguments as :func:`catalogue`."""
+    listed = {claim.id for claim in catalogue(topic, keras, backend)}
+    return tuple({claim.id: claim for claim in _of_all_setups(topic) if claim.id not in listed}.values())
 
 
-def _of_all_versions(topic: str | None) -> Iterator[Claim]:
+def _of_all_setups(topic: str | None) -> Iterator[Claim]:
     if topic is not None and topic not in TOPICS:
         raise name_unknown("topic", topic, TOPICS)
     for each in TOPICS if topic is None else (topic,):

@@ -73,6 +73,8 @@ class KnownCause:
     prints: str = ""
     keras: KerasVersions = _ALL_TRIED
     """The versions of Keras under which the code prints that: each minor one from 3.1 on was tried, and the nightly."""
+    backends: tuple[str, ...] = ()
+    """The backends on which it does; empty for all."""
     issues: tuple[str, ...] = ()
     """Addresses of issues and pull requests that are about it."""
 
@@ -172,7 +174,7 @@ TRUNCATED_DEVIATION: Final = KnownCause(
     ),
     code="""\
 values = keras.initializers.TruncatedNormal(stddev=1.0, seed=1)((1000, 1000))
-print(round(float(values.numpy().std()), 2))""",
+print(round(float(keras.ops.std(values)), 2))""",
     prints="0.88",
     issues=(
         "https://github.com/keras-team/keras/issues/8048",
@@ -248,7 +250,7 @@ CONSTANT_ARRAY: Final = KnownCause(
     basis="stated",
     quotations=(Quotation("keras.initializers.Constant", "Only scalar values are allowed."),),
     code="""\
-print(keras.initializers.Constant([1.0, 2.0, 3.0])((2, 3)).numpy().tolist())""",
+print(keras.ops.convert_to_numpy(keras.initializers.Constant([1.0, 2.0, 3.0])((2, 3))).tolist())""",
     prints="[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]",
 )
 
@@ -265,7 +267,7 @@ UPPER_BOUND: Final = KnownCause(
     ),
     code="""\
 values = keras.initializers.RandomUniform(minval=100.0, maxval=101.0, seed=1)((1000, 1000))
-print(bool((values.numpy() == 101.0).any()))""",
+print(bool(keras.ops.any(values == 101.0)))""",
     prints="True",
 )
 
@@ -325,7 +327,7 @@ AXES_ALONE: Final = KnownCause(
     code="""\
 alone = keras.initializers.VarianceScaling(seed=1, input_axes=[1])((40, 12))
 neither = keras.initializers.VarianceScaling(seed=1)((40, 12))
-print(bool((alone.numpy() == neither.numpy()).all()))""",
+print(bool(keras.ops.all(alone == neither)))""",
     prints="True",
     keras=INITIALIZER_AXES,
 )
@@ -465,7 +467,7 @@ ORTHOGONAL_LAYERS: Final = KnownCause(
         ),
     ),
     code="""\
-kernel = keras.initializers.Orthogonal(seed=1)((3, 3, 4, 256)).numpy()
+kernel = keras.ops.convert_to_numpy(keras.initializers.Orthogonal(seed=1)((3, 3, 4, 256)))
 print(round(float((kernel**2).sum() / 256), 2))  # the mean square of a filter’s output over that of its inputs""",
     prints="0.14",
 )
@@ -490,21 +492,113 @@ print(bool((first.kernel.numpy() == second.kernel.numpy()).all()))""",
 
 SEED_PERIOD: Final = KnownCause(
     slug="seed_period",
-    title="Seeds that are 2,147,483,646 apart give the same numbers",
+    title="Seeds that are 2,147,483,646 apart give the same numbers on TensorFlow",
     label="period of seeds",
-    text="Seeds are taken modulo 2^31 - 2.",
+    text="Keras takes seeds modulo 2^31 - 2 there.",
     basis="assumed",
     code="""\
-one, other = (keras.initializers.GlorotUniform(seed=seed)((4, 4)).numpy() for seed in (1, 1 + 2147483646))
-print(bool((one == other).all()))""",
+one, other = (keras.initializers.GlorotUniform(seed=seed)((4, 4)) for seed in (1, 1 + 2147483646))
+print(bool(keras.ops.all(one == other)))""",
     prints="True",
     keras=KerasVersions(since="3.5"),
+    backends=("tensorflow",),
+)
+
+SEED_BITS: Final = KnownCause(
+    slug="seed_bits",
+    title="Seeds that are 2^32 apart give the same numbers on PyTorch, a seed of -1 those of 2^32 - 1",
+    label="period of seeds",
+    text="Keras keeps the lowest 32 bits of the sum of a seed and of the number of draws. From 3.5 to 3.13 it refused "
+    "seeds of more than 31 bits.",
+    basis="assumed",
+    code="""\
+one, other = (keras.initializers.GlorotUniform(seed=seed)((4, 4)) for seed in (-1, 2**32 - 1))
+print(bool(keras.ops.all(one == other)))""",
+    prints="True",
+    keras=KerasVersions(since="3.14"),
+    backends=("torch",),
+)
+
+SEED_INT32: Final = KnownCause(
+    slug="seed_int32",
+    title="Seeds of more than 31 bits are refused on PyTorch",
+    label="range of seeds",
+    text="The state of a SeedGenerator had 32 bits with a sign there. The error is PyTorch’s RuntimeError.",
+    basis="stated",
+    quotations=(
+        Quotation("keras.initializers.GlorotUniform", "A Python integer or instance of `keras.backend.SeedGenerator`."),
+    ),
+    code="""\
+try:
+    keras.initializers.GlorotUniform(seed=2**32)((4, 4))
+except RuntimeError as error:
+    print(error)""",
+    prints="value cannot be converted to type int32 without overflow",
+    keras=KerasVersions(since="3.5", until="3.14"),
+    backends=("torch",),
+)
+
+SHIFTED_GENERATOR: Final = KnownCause(
+    slug="shifted_generator",
+    title="The second draw of a SeedGenerator is the first of the next seed on PyTorch",
+    label="calls of a SeedGenerator",
+    text="The number of draws is added to the seed: layers with generators of neighbouring seeds get the same weights, "
+    "one draw later.",
+    basis="assumed",
+    code="""\
+generator = keras.random.SeedGenerator(5)
+_, second = (keras.random.normal((4,), seed=generator) for _ in range(2))
+print(bool(keras.ops.all(second == keras.random.normal((4,), seed=6))))""",
+    prints="True",
+    backends=("torch",),
+)
+
+SEED_RANGE: Final = KnownCause(
+    slug="seed_range",
+    title="Negative seeds, and seeds from 2^32 on, are refused on JAX",
+    label="range of seeds",
+    text="The state of a SeedGenerator has 32 bits without a sign there. The error is NumPy’s OverflowError.",
+    basis="stated",
+    quotations=(
+        Quotation(
+            "keras.initializers.GlorotUniform",
+            "A Python integer or instance of `keras.backend.SeedGenerator`. Used to make the behavior of the "
+            "initializer deterministic.",
+        ),
+    ),
+    code="""\
+try:
+    keras.initializers.GlorotUniform(seed=-1)((4, 4))
+except OverflowError as error:
+    print(error)""",
+    prints="Python integer -1 out of bounds for uint32",
+    backends=("jax",),
+)
+
+TRUNCATION: Final = KnownCause(
+    slug="truncation",
+    title="Four in a million entries of truncated normals lie beyond the truncation on PyTorch",
+    label="truncated normals",
+    text="Keras draws four normal numbers for each entry and takes the first that is within two standard deviations; "
+    "where none is, it takes the first, whatever it is.",
+    basis="stated",
+    quotations=(
+        Quotation(
+            "keras.initializers.TruncatedNormal",
+            "values more than two standard deviations from the mean are discarded and re-drawn",
+        ),
+    ),
+    code="""\
+values = keras.initializers.TruncatedNormal(stddev=1.0, seed=1)((3000, 1000))
+print(bool(keras.ops.any(keras.ops.abs(values) > 2.01)))""",
+    prints="True",
+    backends=("torch",),
 )
 
 OTHER_SEEDS: Final = KnownCause(
     slug="other_seeds",
-    title="The seeds of NumPy and TensorFlow do not reach Keras’ initializers",
-    label="seeds of NumPy and TensorFlow",
+    title="The seeds of NumPy and of the backend do not reach Keras’ initializers",
+    label="seeds of NumPy and backends",
     text="An initializer without a seed draws one from Python’s random state, which keras.utils.set_random_seed sets.",
     basis="assumed",
     quotations=(
@@ -516,10 +610,11 @@ OTHER_SEEDS: Final = KnownCause(
 
 COMPILED: Final = KnownCause(
     slug="compiled",
-    title="Compiled by XLA, a seed gives other numbers",
+    title="Compiled by XLA, a seed gives other numbers on TensorFlow",
     label="XLA",
     text="The numbers are those of another generator, of the same distribution.",
     basis="assumed",
+    backends=("tensorflow",),
 )
 
 OWN_SUBCLASS: Final = KnownCause(
@@ -554,13 +649,15 @@ BFLOAT16: Final = KnownCause(
     title="Half precision is coarser than it must be, or refused",
     label="bfloat16",
     text="Uniform numbers are made in bfloat16 itself, where 0 to 1 has 128 equal steps, with a mean that is off by "
-    "half a step; Orthogonal needs a decomposition that TensorFlow does not have for bfloat16.",
+    "half a step; Orthogonal needs a decomposition that backends do not have for bfloat16.",
     basis="assumed",
     quotations=(Quotation("keras.initializers.Orthogonal.__call__", "dtype: Optional dtype of the tensor."),),
     code="""\
-values = keras.initializers.RandomUniform(minval=-1.0, maxval=1.0, seed=1)((1000, 1000), dtype="bfloat16")
-print(len(set(keras.ops.convert_to_numpy(values).astype("float32").ravel().tolist())))""",
-    prints="128",
+try:
+    keras.initializers.Orthogonal(seed=1)((4, 4), dtype="bfloat16")
+except Exception:
+    print("refused")""",
+    prints="refused",
     issues=("https://github.com/keras-team/keras/issues/16970",),
 )
 
@@ -571,8 +668,24 @@ CONSTANT_PRECISION: Final = KnownCause(
     text="The value goes through a float32 tensor first.",
     basis="assumed",
     code="""\
-print(float(keras.initializers.Constant(0.37)((1,), dtype="float64")[0]))""",
-    prints="0.3700000047683716",
+values = keras.initializers.Constant(0.37)((1,), dtype="float64")
+print(keras.backend.standardize_dtype(values.dtype), float(values[0]))""",
+    prints="float64 0.3700000047683716",
+    backends=("tensorflow",),
+)
+
+FLOAT64_OFF: Final = KnownCause(
+    slug="float64_off",
+    title="float64 is float32 on JAX, where it is not switched on",
+    label="float64 on JAX",
+    text="JAX has float64 only where jax_enable_x64 is set, and Keras does not set it. A warning is all that is said.",
+    basis="stated",
+    quotations=(Quotation("keras.initializers.HeNormal.__call__", "dtype: Optional dtype of the tensor."),),
+    code="""\
+values = keras.initializers.HeNormal(seed=1)((4, 4), dtype="float64")
+print(keras.backend.standardize_dtype(values.dtype))""",
+    prints="float32",
+    backends=("jax",),
 )
 
 TWO_TABLES: Final = KnownCause(
@@ -617,7 +730,7 @@ SIZE_ALONE: Final = KnownCause(
 
 TINY_INPUTS: Final = KnownCause(
     slug="tiny_inputs",
-    title="elu and selu are exactly 0 at negative inputs above -3e-8",
+    title="elu and selu are exactly 0 at negative inputs above -3e-8 on TensorFlow",
     label="elu of tiny inputs",
     text="TensorFlow computes exp(x) - 1, and exp(x) is rounded to 1. The function expm1 would keep them.",
     basis="assumed",
@@ -625,6 +738,7 @@ TINY_INPUTS: Final = KnownCause(
     code="""\
 print(float(keras.activations.elu(keras.ops.convert_to_tensor([-1e-8]))[0]))""",
     prints="0.0",
+    backends=("tensorflow",),
 )
 
 FIRST_LOSS: Final = KnownCause(
@@ -668,12 +782,18 @@ CAUSES: Final[Mapping[str, KnownCause]] = MappingProxyType(
             *(
                 ONE_SEED,
                 SEED_PERIOD,
+                SEED_BITS,
+                SEED_INT32,
+                SHIFTED_GENERATOR,
+                SEED_RANGE,
+                TRUNCATION,
                 OTHER_SEEDS,
                 COMPILED,
                 OWN_SUBCLASS,
                 CUSTOM_NAME,
                 BFLOAT16,
                 CONSTANT_PRECISION,
+                FLOAT64_OFF,
                 TWO_TABLES,
             ),
             *(GLOROT, HE, SIZE_ALONE, TINY_INPUTS, FIRST_LOSS, NORMALIZATION, NOTEBOOK),

@@ -2,9 +2,9 @@
 
 A claim is a sentence of some document. Its experiment is plain data until a :class:`RunContext` measures it; its
 decision is a pure function of the experiment's table, and can be tested without Keras. Whether the sentence is expected
-to hold, and in which versions of Keras, is part of the claim: one that is known to be false is asserted as *refuted*,
-and turns the specification red on the day it becomes true. Where a version changed what is expected, two claims of one
-id say what was expected before and since.
+to hold, in which versions of Keras and on which backends, is part of the claim: one that is known to be false is
+asserted as *refuted*, and turns the specification red on the day it becomes true. Where a version changed what is
+expected, or backends differ, several claims of one id say what is expected of which.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from initcheck.backend.random_state import preserved_random_state
+from initcheck.backend.runtime import BACKENDS, backend_name
 from initcheck.core.errors import BackendError, UsageError
 from initcheck.core.seeds import LARGEST_SEED, check_seed, derive_seed
 from initcheck.spec.causes import KnownCause
-from initcheck.spec.versions import EVERY, KerasVersions, format_version, installed_keras
+from initcheck.spec.versions import EVERY, KerasVersions, describe_setup, format_version, installed_keras
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -129,6 +130,8 @@ class Claim:
     """Why it is false, of what is expected to be refuted."""
     keras: KerasVersions = EVERY
     """The versions of Keras in which this is expected; in others the claim is another of its id, or not there."""
+    backends: tuple[str, ...] = ()
+    """The backends on which it is, by their names in Keras; empty for all."""
     slow: bool = False
     """Whether it takes more than about two seconds, or says of a further case what a fast one says; see ``mark``."""
     pinned: bool = False
@@ -140,6 +143,10 @@ class Claim:
             raise UsageError(f"A claim's id is words in lower case joined by dots. Received: {self.id!r}.")
         if self.expected == "refuted" and self.cause is None:
             raise UsageError(f"A refuted claim needs a cause, one of initcheck.spec.causes. Received none: {self.id}.")
+
+    def is_about(self, keras: str, backend: str) -> bool:
+        """Find whether this is expected of a version of Keras on a backend."""
+        return keras in self.keras and (not self.backends or backend in self.backends)
 
     @property
     def topic(self) -> str:
@@ -213,7 +220,8 @@ def _settle_without_control(claim: Claim, evidence: Evidence) -> tuple[Status, s
 
 
 def _not_there(claim: Claim) -> Outcome:
-    reason = f"Of Keras {claim.keras}; {format_version(installed_keras())} is installed."
+    here = f"{format_version(installed_keras())} on {BACKENDS.get(backend_name(), backend_name())}"
+    reason = f"It is about {describe_setup(claim.keras, claim.backends)}; here is {here}."
     return Outcome(
         claim, Evidence(Verdict.INCONCLUSIVE, reason, "not measured", math.nan), None, "not there", reason, 0.0
     )
@@ -266,9 +274,9 @@ class RunContext:
     def judge(self, claim: Claim, *, with_control: bool = True) -> Outcome:
         """Measure and judge a claim; one whose measurement raises is broken, with the exception's message as reason.
 
-        Of a claim that is not about the installed Keras nothing is measured.
+        Of a claim that is not about the installed Keras and its backend nothing is measured.
         """
-        if installed_keras() not in claim.keras:
+        if not claim.is_about(installed_keras(), backend_name()):
             return _not_there(claim)
         start = time.process_time()
         if self._group not in ("", claim.group):

@@ -19,6 +19,7 @@ from initcheck.spec.causes import CAUSES
 from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.order import list_amiss
 from initcheck.spec.records import ClaimRecord, describe_counts, make_record
+from initcheck.spec.versions import describe_setup
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -101,8 +102,8 @@ def closing_lines(records: Iterable[ClaimRecord]) -> list[str]:
     refuted = Counter(record.cause for record in all_records if record.status == "refuted")
     causes = [f"REFUTED {count(number, 'claim')}: {CAUSES[cause].title}." for cause, number in refuted.most_common()]
     amiss = [f"{record.status.upper()} {record.id}: {record.reason}" for record in list_amiss(all_records)]
-    absent = Counter(str(record.keras) for record in all_records if record.status == "not there")
-    not_there = [f"NOT THERE {count(number, 'claim')}: of Keras {versions}." for versions, number in absent.items()]
+    absent = Counter(describe_setup(each.keras, each.backends) for each in all_records if each.status == "not there")
+    not_there = [f"NOT THERE {count(number, 'claim')}: about {setup}." for setup, number in absent.items()]
     return [*causes, *not_there, *amiss, describe_counts(all_records)]
 
 

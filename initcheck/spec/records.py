@@ -34,6 +34,7 @@ class ClaimRecord:
     """Why it is known to be false, the slug of its cause; empty where it is expected to hold."""
     rows: tuple[str, ...]
     keras: KerasVersions
+    backends: tuple[str, ...]
     false_alarm: float
     evidence: Evidence
     control_note: str
@@ -71,7 +72,8 @@ class ClaimRecord:
         evidence["verdict"] = Verdict(evidence["verdict"])
         evidence["bounds"] = tuple(evidence["bounds"])
         keras = KerasVersions(**plain["keras"])
-        return cls(**{**plain, "rows": tuple(plain["rows"]), "keras": keras, "evidence": Evidence(**evidence)})
+        lists = {name: tuple(plain.get(name, ())) for name in ("rows", "backends")}
+        return cls(**{**plain, **lists, "keras": keras, "evidence": Evidence(**evidence)})
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def make_record(outcome: Outcome) -> ClaimRecord:
         cause=claim.cause.slug if claim.cause is not None and claim.expected == "refuted" else "",
         rows=claim.rows,
         keras=claim.keras,
+        backends=claim.backends,
         false_alarm=claim.false_alarm,
         evidence=outcome.evidence,
         control_note=claim.control_note,

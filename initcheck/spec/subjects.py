@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, Protocol
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, special, stats
 
+from initcheck.backend.interface import backend
 from initcheck.backend.runtime import import_keras
 from initcheck.core.errors import InitializerError, UsageError, name_unknown
 from initcheck.models.initializers import INITIALIZERS, InitializerSpec
@@ -296,7 +298,8 @@ class Draws:
         label = f"draws/{self.subject.slug}/{self.shape}/{self.dtype}"
         drawn = []
         for seed in context.seeds(label, self.count):
-            value = self.subject.target.create(seed)(self.shape, dtype=self.dtype)
+            with precision(self.dtype):
+                value = self.subject.target.create(seed)(self.shape, dtype=self.dtype)
             array = to_numpy(value)
             if array.shape != self.shape:
                 raise InitializerError(
@@ -305,6 +308,16 @@ class Draws:
                 )
             drawn.append(array)
         return np.stack(drawn)
+
+
+@contextmanager
+def precision(dtype: str | None) -> Iterator[None]:
+    """Let the backend compute in float64 where that is the dtype: on JAX it is off unless it is turned on."""
+    if dtype != "float64":
+        yield
+        return
+    with backend().double_precision():
+        yield
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
@@ -398,6 +411,7 @@ DEFECTS: Final = {
     "columns": Defect("every seventh column a copy of the one before", _repeat_columns),
     "draws": Defect("the second seed gives the values of the first", _repeat_draws),
     "order": Defect("a correlation of .05 between neighbours", _smooth),
+    "clipped": Defect("values beyond the support moved to its end", lambda w, entry, _: np.clip(w, *entry.support)),
     "float16": Defect("values rounded through float16", lambda w, _, __: w.astype(np.float16).astype(np.float64)),
 }
 """The defects by name."""

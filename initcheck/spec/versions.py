@@ -1,15 +1,16 @@
-"""For which versions of Keras something is expected; the order is that of PEP 440, nightly versions included."""
+"""For which versions of Keras, and on which backends, something is expected; versions are ordered as in PEP 440."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from initcheck.backend.runtime import keras_version
+from initcheck.backend.runtime import BACKENDS, keras_version
 
 _NIGHTLY: Final = re.compile(r"(\d+\.\d+)\.\d+\.dev(\d{4})(\d{2})(\d{2})\d*")
 
@@ -42,6 +43,14 @@ INITIALIZER_AXES: Final = KerasVersions(since="3.15")
 """Scaling initializers take the axes of their fans. EinsumDense, and with it attention, hands them its own."""
 BEFORE_AXES: Final = KerasVersions(until=INITIALIZER_AXES.since)
 """They go by the shape alone."""
+
+
+def describe_setup(keras: KerasVersions, backends: Sequence[str]) -> str:
+    """Say for whom something is expected: "Keras 3.15 and newer on PyTorch"; empty for everybody."""
+    words = ["Keras"] if backends or keras != EVERY else []
+    words += [str(keras)] if keras != EVERY else []
+    words += [f"on {' and '.join(BACKENDS[each] for each in backends)}"] if backends else []
+    return " ".join(words)
 
 
 @cache

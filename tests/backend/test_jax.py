@@ -43,3 +43,14 @@ def test_what_reads_variables_is_not_described():
     described = [BACKEND.describe_graph(BACKEND.trace(each, [((), "float32")])) for each in functions]
     assert described[0] is not None
     assert described[1] is None
+
+
+def test_a_number_of_jax_may_be_a_constant():
+    """Such as those of an optimizer's schedule: they have neither shape nor dtype."""
+
+    def run(x):
+        return x * jnp.asarray(2.0)
+
+    compiled = BACKEND.compile_function(run, [((None,), "float32")])
+    for number in (jnp.ones(3), 3, 2.5):
+        assert np.asarray(compiled(number)).tolist() == (2.0 * np.asarray(number)).tolist()

@@ -278,10 +278,8 @@ def test_networks_that_differ_in_the_initializer_under_test_can_share_one_model(
     other = replace(spec, initializer=InitializerSpec("Orthogonal"))
     shared = other.build(other.sample_shape, 0)
     drawn = RedrawPlan(shared, spec.weight_initializers(shared)).sample([4])
-    # XLA fuses the operations that it compiles together, and rounds once where a model is built with several roundings.
-    rounding = 1e-6 if keras.backend.backend() == "jax" else 0.0
     for expected, values in zip(weights_of(spec.build(spec.sample_shape, 4)), drawn, strict=True):
-        np.testing.assert_allclose(np.asarray(values)[0], expected, rtol=rounding)
+        np.testing.assert_array_equal(np.asarray(values)[0], expected)
 
 
 def test_a_shared_model_refuses_what_building_refuses_in_the_same_words() -> None:

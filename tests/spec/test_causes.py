@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import keras
 import pytest
 
+from initcheck.backend.runtime import BACKENDS
 from initcheck.core.errors import UsageError
 from initcheck.spec.catalogue import catalogue
 from initcheck.spec.causes import CAUSES, KnownCause, documentation_address
@@ -40,14 +41,16 @@ def run_code(code: str) -> str:
     try:
         with contextlib.redirect_stdout(printed):
             exec(compile(code, "the page", "exec"), {"keras": keras})
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         return type(error).__name__
     return printed.getvalue().rstrip("\n")
 
 
 @pytest.mark.parametrize("cause", [each for each in CAUSES.values() if each.code], ids=operator.attrgetter("slug"))
-def test_code_prints_what_the_page_says_in_the_versions_that_it_says(cause: KnownCause):
-    assert (run_code(cause.code) == cause.prints) == (keras.__version__ in cause.keras)
+def test_code_prints_what_the_page_says_in_the_versions_and_on_the_backends_that_it_says(cause: KnownCause):
+    backends = cause.backends or tuple(BACKENDS)
+    expected = keras.__version__ in cause.keras and keras.backend.backend() in backends
+    assert (run_code(cause.code) == cause.prints) == expected
 
 
 def test_a_refuted_claim_without_a_cause_is_refused():

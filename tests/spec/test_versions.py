@@ -1,4 +1,4 @@
-"""For which versions of Keras a claim is expected, with versions that are planted."""
+"""For which versions of Keras and which backends a claim is expected, with versions and backends that are planted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import sys
 import pytest
 from fake_specification import make_claim
 
+from initcheck.backend.runtime import BACKENDS, backend_name
 from initcheck.spec import claim
-from initcheck.spec.catalogue import _of_all_versions, catalogue, claims_not_there
+from initcheck.spec.catalogue import _of_all_setups, catalogue, claims_not_there
 from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.plugin import closing_lines
 from initcheck.spec.records import ClaimRecord, make_record
-from initcheck.spec.versions import EVERY, KerasVersions, format_version
+from initcheck.spec.versions import EVERY, KerasVersions, describe_setup, format_version
 
 TRIED = ("3.12.0", "3.12.4", "3.13.2", "3.14.1", "3.15.0", "3.15.1", "3.16.0.dev2026102704", "3.16.0", "4.0.1")
+SETUPS = tuple(itertools.product(TRIED, BACKENDS))
 
 
 def judge(monkeypatch, keras: str, *claims: Claim) -> str:
@@ -88,36 +90,63 @@ def test_what_a_version_does_not_have_is_not_there_and_not_measured(monkeypatch)
     assert judge(monkeypatch, "3.13.2", made) == "not there"
     outcome = RunContext(0).judge(made)
     assert outcome.green
-    assert outcome.reason == "Of Keras 3.14 and newer; 3.13.2 is installed."
+    here = BACKENDS[backend_name()]
+    assert outcome.reason == f"It is about Keras 3.14 and newer; here is 3.13.2 on {here}."
     record = make_record(outcome)
     assert ClaimRecord.from_plain(record.to_plain()) == record
-    assert closing_lines([record])[0] == "NOT THERE 1 claim: of Keras 3.14 and newer."
+    assert closing_lines([record])[0] == "NOT THERE 1 claim: about Keras 3.14 and newer."
 
 
+def test_what_one_backend_is_expected_to_show_is_red_on_another(monkeypatch):
+    def judge_on(backend: str, value: float, *named: str) -> str:
+        monkeypatch.setattr(claim, "backend_name", lambda: backend)
+        claims = (
+            make_claim("topic.subject.property", value, expected="refuted", backends=("torch",)),
+            make_claim("topic.subject.property", value, backends=("tensorflow", "jax")),
+        )
+        chosen = next(each for each in claims if each.is_about("3.15.1", named[0] if named else backend))
+        return RunContext(0).judge(chosen).status
+
+    assert (judge_on("torch", 0.0), judge_on("torch", 1.0)) == ("refuted", "now holds")
+    assert (judge_on("jax", 0.0), judge_on("jax", 1.0)) == ("broken", "holds")
+    assert judge_on("jax", 0.0, "torch") == "not there"
+
+
+def test_for_whom_something_is_expected_is_said_in_words():
+    since = KerasVersions(since="3.15")
+    assert describe_setup(EVERY, ()) == ""
+    assert describe_setup(since, ()) == "Keras 3.15 and newer"
+    assert describe_setup(EVERY, ("torch",)) == "Keras on PyTorch"
+    assert describe_setup(since, ("tensorflow", "jax")) == "Keras 3.15 and newer on TensorFlow and JAX"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("keras", TRIED)
-def test_every_claim_of_every_version_is_listed_once(keras):
-    here, others = catalogue(keras=keras), claims_not_there(keras=keras)
+def test_every_claim_of_every_version_is_listed_once(keras, backend):
+    here, others = catalogue(keras=keras, backend=backend), claims_not_there(keras=keras, backend=backend)
     ids = [each.id for each in (*here, *others)]
     assert len(set(ids)) == len(ids)
-    assert set(ids) == {each.id for each in _of_all_versions(None)}
-    assert all(keras in each.keras for each in here)
-    assert not any(keras in each.keras for each in others)
+    assert set(ids) == {each.id for each in _of_all_setups(None)}
+    assert all(each.is_about(keras, backend) for each in here)
+    assert not any(each.is_about(keras, backend) for each in others)
 
 
-def test_claims_of_one_id_are_about_different_versions():
+def test_claims_of_one_id_are_about_different_versions_or_backends():
     by_id: dict[str, list[Claim]] = {}
-    for each in _of_all_versions(None):
+    for each in _of_all_setups(None):
         by_id.setdefault(each.id, []).append(each)
     several = [own for own in by_id.values() if len(own) > 1]
     assert len(several) > 50
     for one, other in itertools.chain.from_iterable(itertools.combinations(own, 2) for own in several):
-        assert not any(keras in one.keras and keras in other.keras for keras in TRIED)
+        assert not any(one.is_about(*setup) and other.is_about(*setup) for setup in SETUPS)
 
 
-def test_what_is_refuted_has_a_cause_of_the_same_versions():
-    for each in _of_all_versions(None):
+def test_what_is_refuted_has_a_cause_of_the_same_versions_and_backends():
+    for each in _of_all_setups(None):
         if each.expected == "refuted":
-            assert all(keras in each.cause.keras for keras in TRIED if keras in each.keras), each.id
+            about = [(keras, backend) for keras, backend in SETUPS if each.is_about(keras, backend)]
+            assert all(keras in each.cause.keras for keras, _ in about), each.id
+            assert not each.cause.backends or {backend for _, backend in about} <= set(each.cause.backends), each.id
 
 
 @pytest.mark.parametrize(

@@ -244,14 +244,7 @@ def run(found: Any, expected: Expected, **options: Any) -> Verification:
     return verify(read_target(found, "it", {}, 10.0), expected=expected, **options)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        # Whether another dtype is heeded is judged where there is one.
-        pytest.param(name, marks=pytest.mark.float64) if rule == "other_dtype" else name
-        for name, (_, _, rule) in DEFECTS.items()
-    ],
-)
+@pytest.mark.parametrize("name", DEFECTS)
 def test_a_planted_defect_is_found_by_its_rule(name: str):
     found, expected, rule = DEFECTS[name]
     result = run(found, expected, shapes=SHAPES)

@@ -1,6 +1,7 @@
-"""Compares runs of the specification under several versions of Keras: what was fixed, what broke, and when.
+"""Compares runs of the specification: what was fixed and broke by version of Keras, and what differs by backend.
 
-``tox run -e keras312`` and its like leave a ``spec.json`` each; ``tox run -e versions`` reads them all. It leaves
+``tox run -e keras312``, ``keras312-jax`` and their like leave a ``spec.json`` each; ``tox run -e versions`` reads them
+all. It leaves
 ``versions.html``, ``versions.md`` and ``versions.csv`` in ``reports/``, and ends with 1 if a claim did not come out as
 specified.
 """
@@ -21,9 +22,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from initcheck.backend.runtime import BACKENDS
 from initcheck.core.errors import DataError
 from initcheck.core.files import check_writable, publish_files
-from initcheck.core.formatting import count, format_short
+from initcheck.core.formatting import count, format_names, format_short
 from initcheck.pages.document import (
     Answer,
     Block,
@@ -48,9 +50,9 @@ from initcheck.spec.claim import Evidence
 from initcheck.spec.records import SCHEMA_VERSION, STATUSES, ClaimRecord, SpecificationRecord, count_statuses
 from initcheck.spec.report.claims import TONES, has_interval, name_topic
 from initcheck.spec.report.false_claims import is_ratio
-from initcheck.spec.versions import format_version, order
+from initcheck.spec.versions import describe_setup, format_version, order
 
-Kind = Literal["broke", "fixed", "came", "ended", "changed"]
+Kind = Literal["broke", "fixed", "came", "ended", "changed", "differs"]
 
 NOT_RUN: Final = "not run"
 _MARKS: Final[dict[Kind, str]] = {
@@ -59,6 +61,7 @@ _MARKS: Final[dict[Kind, str]] = {
     "came": "symmetric",
     "ended": "unknown",
     "changed": "fading-2",
+    "differs": "growing-5",
 }
 _TITLES: Final[dict[Kind, str]] = {
     "broke": "What broke",
@@ -66,6 +69,7 @@ _TITLES: Final[dict[Kind, str]] = {
     "came": "What came",
     "ended": "What ended",
     "changed": "What is otherwise, and breaks no law",
+    "differs": "What differs between backends",
 }
 _LEADS: Final[dict[Kind, str]] = {
     "broke": "These claims held, and are false since.",
@@ -73,18 +77,19 @@ _LEADS: Final[dict[Kind, str]] = {
     "came": "These claims are about what older versions do not have.",
     "ended": "These claims are about what newer versions do not have, such as the way in which a fault showed.",
     "changed": "These claims state what the implementation happens to do.",
+    "differs": "These claims are false on some backends alone, or about some alone.",
 }
 
 
 @dataclass(frozen=True)
 class Change:
-    """Claims whose status is another from one version on, for one reason."""
+    """Claims whose status is another from one version on, or on some backends, for one reason."""
 
     kind: Kind
     reason: str
-    """The slug of the cause of what was fixed or broke; empty for the others."""
-    version: str
-    """The first that is otherwise: the one that the claims name, else the first that was run."""
+    """The slug of the cause of what is false before, since or there; empty for the others."""
+    where: str
+    """The first version that is otherwise, the one that the claims name, else that was run; or the backends."""
     claims: tuple[str, ...]
 
     @property
@@ -93,50 +98,86 @@ class Change:
         if self.reason:
             return CAUSES[self.reason].title
         subjects = dict.fromkeys(claim.split(".")[1].replace("_", " ") for claim in self.claims)
-        return ", ".join(subjects)
+        return format_names(list(subjects), most=8)
+
+    @property
+    def place(self) -> str:
+        """Where it is otherwise, in words: "Keras 3.15", "PyTorch alone"."""
+        return f"{self.where} alone" if self.kind == "differs" else f"Keras {format_version(self.where)}"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was run: a version of Keras on a backend."""
+
+    version: str
+    backend: str
+
+    def __str__(self) -> str:
+        """Write it for readers; TensorFlow is not named."""
+        on = "" if self.backend == "tensorflow" else f" on {BACKENDS[self.backend]}"
+        return f"{format_version(self.version)}{on}"
+
+    @property
+    def slug(self) -> str:
+        """Write it for programs: ``3.15.1``, ``3.15.1-jax``."""
+        return self.version if self.backend == "tensorflow" else f"{self.version}-{self.backend}"
+
+
+def _setup_of(record: SpecificationRecord) -> Setup:
+    used = [name for name in BACKENDS if name in record.versions]
+    return Setup(record.versions["keras"], used[0] if used else "tensorflow")
 
 
 class Runs:
-    """The runs, the oldest version of Keras first."""
+    """The runs, by backend, and of each the oldest version of Keras first."""
 
     def __init__(self, records: Sequence[SpecificationRecord]) -> None:
-        self.records = sorted(records, key=lambda record: order(record.versions["keras"]))
-        self.versions = [record.versions["keras"] for record in self.records]
-        if len(set(self.versions)) < len(self.versions) or len(self.versions) < 2:
-            raise DataError(f"Give one run of each of several versions of Keras. Received: {', '.join(self.versions)}.")
+        places = list(BACKENDS)
+        by_setup = {_setup_of(record): record for record in records}
+        if len(by_setup) < len(records) or len(records) < 2:
+            given = ", ".join(_setup_of(record).slug for record in records)
+            raise DataError(f"Give one run of each of several versions of Keras or backends. Received: {given}.")
+        self.setups = sorted(by_setup, key=lambda setup: (places.index(setup.backend), order(setup.version)))
+        self.records = [by_setup[setup] for setup in self.setups]
         by_version = [{claim.id: claim for claim in record.claims} for record in self.records]
         # In the order of the newest run that has them.
         ids = dict.fromkeys(name for claims in reversed(by_version) for name in claims)
         self.claims = {name: tuple(claims.get(name) for claims in by_version) for name in ids}
 
     def statuses(self, claim: str) -> tuple[str, ...]:
-        """Give the status of a claim in each version."""
+        """Give the status of a claim in each run."""
         return tuple(NOT_RUN if record is None else record.status for record in self.claims[claim])
 
     @property
     def same(self) -> list[str]:
-        """The claims of one status in all versions."""
+        """The claims of one status in all runs."""
         return [name for name in self.claims if len(set(self.statuses(name))) == 1]
 
     @property
     def amiss(self) -> list[str]:
-        """The claims that did not come out as specified in some version."""
+        """The claims that did not come out as specified in some run."""
         return [name for name, own in self.claims.items() if not all(each is None or each.green for each in own)]
 
     @property
     def changes(self) -> list[Change]:
-        """What changed: what broke first, then what was fixed; of a kind the newest first."""
-        found: dict[tuple[Kind, str, str], list[str]] = {}
+        """What changed: what broke first, then what was fixed, the newest first; what differs between backends last."""
+        found: dict[tuple[Kind, str, str], dict[str, None]] = {}
         for name, own in self.claims.items():
-            for (older, newer), version in zip(pairwise(own), self.versions[1:], strict=True):
-                if older is not None and newer is not None and older.green and newer.green:
-                    changed = _describe_change(older, newer, version)
+            runs = list(zip(self.setups, own, strict=True))
+            for (before, older), (since, newer) in pairwise(runs):
+                if before.backend == since.backend and older and newer and older.green and newer.green:
+                    changed = _describe_change(older, newer, since.version)
                     if changed is not None:
-                        found.setdefault(changed, []).append(name)
+                        found.setdefault(changed, {})[name] = None
+            for version in dict.fromkeys(setup.version for setup in self.setups):
+                there = {setup.backend: each for setup, each in runs if setup.version == version and each is not None}
+                for differs in _describe_differences(there):
+                    found.setdefault(differs, {})[name] = None
         kinds = list(_MARKS)
         changes = [Change(*key, tuple(claims)) for key, claims in found.items()]
-        newest_first = sorted(changes, key=lambda change: order(change.version), reverse=True)
-        return sorted(newest_first, key=lambda change: kinds.index(change.kind))
+        newest_first = sorted(changes, key=lambda change: order(change.where), reverse=True)
+        return sorted(newest_first, key=lambda change: (kinds.index(change.kind), not change.reason))
 
 
 def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tuple[Kind, str, str] | None:
@@ -153,6 +194,20 @@ def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tu
         case _, "not there":
             return "ended", "", older.keras.until or version
     return "changed", "", version
+
+
+def _describe_differences(there: Mapping[str, ClaimRecord]) -> Iterator[tuple[Kind, str, str]]:
+    """Say by which causes a claim is false on which backends in one version; nothing where all came out alike."""
+    if len({each.status for each in there.values()}) < 2 or not all(each.green for each in there.values()):
+        return
+    by_cause: dict[str, list[str]] = {}
+    for backend, each in there.items():
+        if each.status == "refuted":
+            by_cause.setdefault(each.cause, []).append(BACKENDS[backend])
+    if not by_cause:
+        by_cause[""] = [BACKENDS[backend] for backend, each in there.items() if each.status != "not there"]
+    for cause, backends in by_cause.items():
+        yield "differs", cause, " and ".join(backends)
 
 
 def read_run(path: Path) -> SpecificationRecord:
@@ -186,9 +241,9 @@ def build_page(runs: Runs) -> Document:
     sections = []
     if amiss:
         reasons = tuple(
-            prose(strong(f"Keras {format_version(version)}: {each.id} is {each.status}. "), each.reason)
+            prose(strong(f"Keras {setup}: {each.id} is {each.status}. "), each.reason)
             for name in amiss
-            for version, each in zip(runs.versions, runs.claims[name], strict=True)
+            for setup, each in zip(runs.setups, runs.claims[name], strict=True)
             if each is not None and not each.green
         )
         sections.append(
@@ -196,42 +251,49 @@ def build_page(runs: Runs) -> Document:
         )
     sections += [section for kind in _MARKS if (section := _write_kind(runs, changes, kind)) is not None]
     sections += [_write_same(runs), _write_method(runs)]
-    *older, newest = map(format_version, runs.versions)
+    *older, newest = map(str, runs.setups)
     subtitle = prose(f"{count(len(runs.claims), 'claim')}, measured under Keras {', '.join(older)} and {newest}.")
-    return Document("The specification, by version of Keras", subtitle, tuple(sections), _write_answer(runs, changes))
+    by = "backend and version" if len({setup.backend for setup in runs.setups}) > 1 else "version"
+    return Document(f"The specification, by {by} of Keras", subtitle, tuple(sections), _write_answer(runs, changes))
 
 
 def _write_answer(runs: Runs, changes: Sequence[Change]) -> Answer:
     fixed, broke = (Counter(change.kind for change in changes)[kind] for kind in ("fixed", "broke"))
-    first, last = format_version(runs.versions[0]), format_version(runs.versions[-1])
+    versions = sorted({setup.version for setup in runs.setups}, key=order)
+    first, last = format_version(versions[0]), format_version(versions[-1])
+    named = f"Keras {first} to {last}" if len(versions) > 1 else f"Keras {first}"
+    differs = Counter(change.where for change in changes if change.kind == "differs" and change.reason)
+    alone = "".join(f" {count(number, 'fault')} on {where} alone." for where, number in differs.items())
     verdict = (
-        f"Keras {first} to {last}: {count(fixed, 'fault')} fixed, {broke} new; "
-        f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out the same in all {len(runs.versions)}."
+        f"{named}: {count(fixed, 'fault')} fixed, {broke} new.{alone} "
+        f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out the same in all {len(runs.setups)} runs."
     )
     amiss = runs.amiss
     if amiss:
-        verdict = f"Not as specified in some version: {count(len(amiss), 'claim')}. {verdict}"
-    values = (
+        verdict = f"Not as specified in some run: {count(len(amiss), 'claim')}. {verdict}"
+    values = [
         (str(_claims_of(changes, "fixed")), "claims hold now that were false"),
         (str(_claims_of(changes, "broke")), "claims are false now that held"),
         (str(_claims_of(changes, "came", "ended")), "claims are about some versions only"),
-    )
+    ]
+    if differs:
+        values.append((str(_claims_of(changes, "differs")), "claims differ between backends"))
     rows = tuple(
         table_row(
             CAUSES[change.reason].label,
             Cell(
                 change.kind,
-                (f"Keras {format_version(change.version)}", count(len(change.claims), "claim")),
+                (change.place, count(len(change.claims), "claim")),
                 tone=_MARKS[change.kind],
             ),
             link=_anchor(change),
         )
         for change in changes
-        if change.kind in ("broke", "fixed")
+        if change.reason
     )
-    caption = prose("What changed, and since when; each leads to its claims.")
+    caption = prose("What is or was false, where and since when; each leads to its claims.")
     table = Table(caption, ("What", "Change"), rows, code_headers=False)
-    return Answer(prose(verdict), "failed" if amiss else "passed", values, (table,) if rows else ())
+    return Answer(prose(verdict), "failed" if amiss else "passed", tuple(values), (table,) if rows else ())
 
 
 def _claims_of(changes: Sequence[Change], *kinds: str) -> int:
@@ -239,7 +301,7 @@ def _claims_of(changes: Sequence[Change], *kinds: str) -> int:
 
 
 def _anchor(change: Change) -> str:
-    return f"{change.kind}-{change.reason}" if change.reason else f"{change.kind}-{change.version}"
+    return f"{change.kind}-{change.reason or change.where.lower().replace(' ', '-')}"
 
 
 def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | None:
@@ -247,31 +309,30 @@ def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | 
     if not own:
         return None
     lead = paragraph(_LEADS[kind])
-    if kind in ("broke", "fixed"):
-        parts = tuple(
-            Section(_anchor(change), change.title, _write_change(runs, change), brief=CAUSES[change.reason].label)
-            for change in own
-        )
-        return Section(kind, _TITLES[kind], (lead,), parts)
+    parts = tuple(
+        Section(_anchor(change), change.title, _write_change(runs, change), brief=CAUSES[change.reason].label)
+        for change in own
+        if change.reason
+    )
+    about = {"came": "Came in ", "ended": "Ended in ", "changed": "Changed in ", "differs": "About "}
     folded = tuple(
         Details(
-            prose(
-                strong(f"Keras {format_version(change.version)}"),
-                f": {count(len(change.claims), 'claim')} on {change.title}",
-            ),
-            (_tabulate(runs, change.claims, f"{change.kind.capitalize()} in Keras {format_version(change.version)}"),),
+            prose(strong(change.place), f": {count(len(change.claims), 'claim')} on {change.title}"),
+            (_tabulate(runs, change.claims, f"{about[change.kind]}{change.place}"),),
         )
         for change in own
+        if not change.reason
     )
-    return Section(kind, _TITLES[kind], (lead, *folded))
+    return Section(kind, _TITLES[kind], (lead, *folded), parts)
 
 
 def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
     cause = CAUSES[change.reason]
-    since = f" {change.kind.capitalize()} in Keras {format_version(change.version)}."
-    blocks: list[Block] = [paragraph(cause.text, since)]
+    words = {"broke": "Broke in", "fixed": "Fixed in", "differs": "False on"}
+    blocks: list[Block] = [paragraph(cause.text, f" {words[change.kind]} {change.place}.")]
     if cause.code:
-        blocks.append(CodeBlock(f"{cause.code}\n# prints {cause.prints}\n# in Keras {cause.keras}"))
+        shown = describe_setup(cause.keras, cause.backends).removeprefix("Keras ")
+        blocks.append(CodeBlock(f"{cause.code}\n# prints {cause.prints}\n# in Keras {shown}"))
     if cause.issues:
         links = [linked(address.removeprefix("https://github.com/"), address) for address in cause.issues]
         blocks.append(Bullets(tuple(prose("See ", link, ".") for link in links)))
@@ -283,17 +344,20 @@ def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
 
 def _show_worst(runs: Runs, change: Change) -> Definitions:
     """Show what was measured before and since, of the claim that was farthest off."""
-    pairs = [pair for name in change.claims for pair in pairwise(zip(runs.versions, runs.claims[name], strict=True))]
-    changed = [pair for pair in pairs if {each.status for _, each in pair if each} == {"refuted", "holds"}]
-    before, since = max(changed, key=lambda pair: max(_distance(each.evidence) for _, each in pair if each is not None))
-    claim = before[1] or since[1]
-    assert claim is not None
-    measured = tuple(
-        (f"Keras {format_version(version)}", prose(each.reason))
-        for version, each in (before, since)
-        if each is not None
-    )
-    return Definitions((("Claimed", prose(claim.statement, f" ({claim.source})")), *measured))
+    found = [
+        (setup, each)
+        for name in change.claims
+        for setup, each in zip(runs.setups, runs.claims[name], strict=True)
+        if each is not None and each.status == "refuted" and each.cause == change.reason
+    ]
+    setup, worst = max(found, key=lambda pair: _distance(pair[1].evidence))
+    others = list(zip(runs.setups, runs.claims[worst.id], strict=True))
+    # Beside it the nearest run in which it holds: of the next version, or of another backend.
+    places = [place for place, (_, each) in enumerate(others) if each is not None and each.status == "holds"]
+    place = runs.setups.index(setup)
+    shown = sorted({place, min(places, key=lambda other: abs(other - place), default=place)})
+    measured = tuple((f"Keras {runs.setups[each]}", prose(others[each][1].reason)) for each in shown)  # type: ignore[union-attr]
+    return Definitions((("Claimed", prose(worst.statement, f" ({worst.source})")), *measured))
 
 
 def _distance(evidence: Evidence) -> float:
@@ -305,8 +369,8 @@ def _tabulate(runs: Runs, claims: Sequence[str], about: str) -> Table:
         Row(name, tuple(_status_cell(newer, older) for older, newer in pairwise((None, *runs.claims[name]))))
         for name in claims
     )
-    caption = prose(f"{about}: what each version gave, with the value where the status is another than before.")
-    return Table(caption, ("Claim", *map(format_version, runs.versions)), rows)
+    caption = prose(f"{about}: what each run gave, with the value where the status is another than in the one before.")
+    return Table(caption, ("Claim", *map(str, runs.setups)), rows)
 
 
 def _status_cell(claim: ClaimRecord | None, older: ClaimRecord | None) -> Cell:
@@ -328,7 +392,7 @@ def _write_same(runs: Runs) -> Section:
     )
     totals = [f"{sum(counted[status] for counted in topics.values()):,}" for status in statuses]
     table = Table(
-        prose("Claims of one status in all versions, by topic."),
+        prose("Claims of one status in all runs, by topic."),
         ("Topic", *(status.capitalize() for status in statuses)),
         (*rows, table_row("All", *totals)),
         code_headers=False,
@@ -346,13 +410,13 @@ def _join_counts(counts: Mapping[Any, int]) -> str:
 def _write_method(runs: Runs) -> Section:
     rows = tuple(
         table_row(
-            f"Keras {record.versions['keras']}",
+            f"Keras {setup}",
             record.started.partition("T")[0],
             str(record.seed),
             _join_counts(count_statuses(record.claims)),
             _name_library(record.versions),
         )
-        for record in runs.records
+        for setup, record in zip(runs.setups, runs.records, strict=True)
     )
     caption = prose("Each run: its day, its seed, what it found and with what.")
     table = Table(caption, ("Version", "Day", "Seed", "Found", "With"), rows, code_headers=False)
@@ -366,16 +430,16 @@ def _write_method(runs: Runs) -> Section:
 
 
 def _name_library(versions: Mapping[str, str]) -> str:
-    names = ("initcheck", "tensorflow", "numpy", "python")
+    names = ("initcheck", *BACKENDS, "numpy", "python")
     return ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
 
 
 def write_table(runs: Runs) -> str:
-    """Write what differs as CSV: a line a claim, a column a version."""
+    """Write what differs as CSV: a line a claim, a column a run."""
     same = set(runs.same)
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(["claim", *runs.versions])
+    lines.writerow(["claim", *(setup.slug for setup in runs.setups)])
     lines.writerows([name, *runs.statuses(name)] for name in runs.claims if name not in same)
     return out.getvalue()
 

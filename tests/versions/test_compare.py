@@ -38,9 +38,11 @@ CLAIMS = (
 def measure(monkeypatch):
     """The function that runs claims under a planted version."""
 
-    def run(keras: str, claims: Sequence[Claim] = CLAIMS) -> SpecificationRecord:
+    def run(keras: str, claims: Sequence[Claim] = CLAIMS, backend: str = "tensorflow") -> SpecificationRecord:
         monkeypatch.setattr(claim, "installed_keras", lambda: keras)
-        chosen = {each.id: each for each in claims} | {each.id: each for each in claims if keras in each.keras}
+        monkeypatch.setattr(claim, "backend_name", lambda: backend)
+        chosen = {each.id: each for each in claims}
+        chosen |= {each.id: each for each in claims if each.is_about(keras, backend)}
         return SpecificationRecord(
             claims=tuple(make_record(RunContext(0).judge(each)) for each in chosen.values()),
             left_out=3,
@@ -48,7 +50,7 @@ def measure(monkeypatch):
             command_line="initcheck spec -m fast",
             started="2026-01-02T03:04:05+00:00",
             duration_seconds=61.0,
-            versions={"keras": keras, "initcheck": "0.1.0"},
+            versions={"keras": keras, "initcheck": "0.1.0", backend: "2.0"},
         )
 
     return run
@@ -66,8 +68,8 @@ def write(folder: Path, *records: SpecificationRecord) -> list[str]:
 
 def test_each_change_has_its_kind_its_version_and_its_claims(measure):
     runs = Runs([measure(NEW), measure(OLD)])
-    assert runs.versions == [OLD, NEW]
-    assert [(each.kind, each.reason, each.version, each.claims) for each in runs.changes] == [
+    assert [each.version for each in runs.setups] == [OLD, NEW]
+    assert [(each.kind, each.reason, each.where, each.claims) for each in runs.changes] == [
         ("broke", "transposed", "3.14", ("second.subject.broke",)),
         ("fixed", "transposed", "3.14", ("first.subject.fixed",)),
         ("came", "", "3.14", ("second.new_layer.came",)),
@@ -87,6 +89,34 @@ def test_versions_that_are_alike_have_no_changes(measure):
 def test_a_claim_that_one_run_left_out_is_not_run_there_and_no_change(measure):
     runs = Runs([measure(OLD, CLAIMS[:1]), measure("3.13.0")])
     assert runs.statuses("first.subject.false") == ("refuted", "not run")
+    assert runs.changes == []
+
+
+BY_BACKEND = (
+    make_claim("first.subject.same", 1.0),
+    make_claim("first.subject.false", 0.0, backends=("torch",), **FALSE),
+    make_claim("first.subject.false", 1.0, backends=("tensorflow", "jax")),
+    make_claim("second.subject.compiled", 1.0, backends=("tensorflow", "jax")),
+)
+
+
+def test_what_differs_between_backends_has_its_cause_its_backends_and_its_claims(measure):
+    runs = Runs([measure(OLD, BY_BACKEND, backend) for backend in ("torch", "tensorflow", "jax")])
+    assert [each.slug for each in runs.setups] == [OLD, f"{OLD}-jax", f"{OLD}-torch"]
+    assert [(each.kind, each.reason, each.place, each.claims) for each in runs.changes] == [
+        ("differs", "transposed", "PyTorch alone", ("first.subject.false",)),
+        ("differs", "", "TensorFlow and JAX alone", ("second.subject.compiled",)),
+    ]
+    assert runs.same == ["first.subject.same"]
+    page = Page(render_html(build_page(runs)))
+    assert "0 faults fixed, 0 new. 1 fault on PyTorch alone. 1 of 3 claims came out the same" in page.text
+    assert "False on PyTorch alone." in page.text
+    assert {"#differs-transposed", "#differs"} <= set(page.addresses)
+
+
+def test_versions_are_compared_on_one_backend_and_backends_in_one_version(measure):
+    """A version on one backend and another on another say nothing of either."""
+    runs = Runs([measure(OLD), measure(NEW, backend="jax")])
     assert runs.changes == []
 
 
@@ -111,7 +141,7 @@ def test_the_command_writes_page_and_table(measure, tmp_path, capsys):
     assert ["second.new_layer.came", "not there", "holds"] in lines
     assert len(lines) == 5
     text = (tmp_path / "out" / "versions.md").read_text()
-    verdict = "1 fault fixed, 1 new; 2 of 6 claims came out the same in all 2."
+    verdict = "1 fault fixed, 1 new. 2 of 6 claims came out the same in all 2 runs."
     assert f"**Keras 3.13.2 to 3.16 (nightly of 2026-10-27): {verdict}**" in text
     assert "new layer" in text
 
@@ -129,18 +159,20 @@ def test_what_is_not_as_specified_is_red_and_stands_first(measure, tmp_path):
     write(tmp_path / "runs", measure(OLD), measure(NEW, wrong))
     assert main(["--out", str(tmp_path), str(tmp_path / "runs")]) == 1
     text = (tmp_path / "versions.md").read_text()
-    assert "**Not as specified in some version: 1 claim." in text
+    assert "**Not as specified in some run: 1 claim." in text
     assert "first.subject.same is broken" in text
     assert text.index("## Not as specified") < text.index("## What broke")
 
 
 def test_one_version_cannot_be_compared(measure, tmp_path, capsys):
     record = measure(OLD)
-    with pytest.raises(DataError, match="one run of each of several versions"):
+    with pytest.raises(DataError, match="one run of each of several versions of Keras or backends"):
         Runs([record, record])
     places = write(tmp_path / "runs", record)
     assert main(["--out", str(tmp_path), *places]) == 2
-    assert capsys.readouterr().err == f"Give one run of each of several versions of Keras. Received: {OLD}.\n"
+    assert (
+        capsys.readouterr().err == f"Give one run of each of several versions of Keras or backends. Received: {OLD}.\n"
+    )
 
 
 def test_a_file_of_another_form_is_refused(tmp_path, capsys):

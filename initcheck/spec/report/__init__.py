@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from initcheck.backend.runtime import BACKENDS
 from initcheck.core.files import replace_files
 from initcheck.core.formatting import count, format_duration
 from initcheck.pages.document import (
@@ -53,7 +54,7 @@ _MEANINGS: Final[dict[Status, str]] = {
     "not shown": "the claim came out as it has to, and so did its control, which must not: the test shows nothing.",
     "inconclusive": "neither was shown. This counts as a failure of the run, and says nothing about Keras.",
     "changed": "what the implementation happens to do, and no document promises, is otherwise than it was.",
-    "not there": "the claim is about other versions of Keras than the one that is installed; nothing was measured.",
+    "not there": "the claim is about other versions of Keras, or about another backend; nothing was measured.",
 }
 
 _FALSE: Final[dict[Basis, str]] = {
@@ -120,6 +121,7 @@ def build_specification(
 def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], blocks: tuple[Block, ...]) -> Answer:
     counts = count_statuses(record.claims)
     keras = f"Keras {record.versions['keras']}" if "keras" in record.versions else "Keras"
+    keras += "".join(f" on {title}" for backend, title in BACKENDS.items() if backend in record.versions)
     verbs = "was" if counts["now holds"] == 1 else "were"
     amiss = [
         words
@@ -136,7 +138,8 @@ def _write_answer(record: SpecificationRecord, groups: tuple[FalseClaims, ...], 
         tone = "failed" if counts["broken"] or counts["now holds"] else "undecided"
     measured = count(len(record.claims) - counts["not there"], "claim")
     changed = f", or pinned and changed ({counts['changed']})" if counts["changed"] else ""
-    more = f" {counts['not there']} more are about other versions of Keras." if counts["not there"] else ""
+    others = counts["not there"]
+    more = f" {others} more are about other versions of Keras, or about other backends." if others else ""
     verdict = (
         f"{keras} is as specified: {counts['holds']:,} of {measured} hold, the others are known to be "
         f"false{changed}.{more}"

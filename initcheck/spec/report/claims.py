@@ -22,7 +22,7 @@ from initcheck.pages.document import (
 )
 from initcheck.spec.claim import Evidence, Status
 from initcheck.spec.records import ClaimRecord, count_statuses
-from initcheck.spec.versions import EVERY
+from initcheck.spec.versions import describe_setup
 
 FOLDER: Final = "spec"
 """Beside the main page, of the pages that it leads to."""
@@ -91,8 +91,8 @@ def _write_claim(claim: ClaimRecord) -> Row:
     notes = [claim.source, f"Condition: {claim.condition}"]
     if claim.expected == "refuted":
         notes.append("Known to be false.")
-    if claim.keras != EVERY:
-        notes.append(f"Keras: {claim.keras}.")
+    if setup := describe_setup(claim.keras, claim.backends):
+        notes.append(f"About {setup}.")
     if claim.rows:
         notes.append(f"Catalogue: {', '.join(claim.rows)}")
     control = Cell(

@@ -20,8 +20,8 @@ from initcheck.models.initializers import INITIALIZERS, InitializerSpec, install
 from initcheck.spec import causes, subjects
 from initcheck.spec.claim import Claim, Decision, EstimateRow, ExactRow, Experiment, RunContext
 from initcheck.spec.decisions import AllWithin, EstimateWithin, NoDifference, size_of_equivalence
-from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, to_numpy
-from initcheck.spec.topics.entries import Between, Extremes, Finite, Fit, Independence, Moment, Moments, Repeats
+from initcheck.spec.subjects import DEFECTS, Draws, Subject, documented_values, precision, to_numpy
+from initcheck.spec.topics.entries import Between, Beyond, Extremes, Finite, Fit, Independence, Moment, Moments, Repeats
 from initcheck.spec.topics.orthogonality import FourthPowers, Haar, Orthonormality
 
 SHAPES: Final = ((1500,), (200, 350), (3, 100, 60), (3, 3, 32, 56), (2, 2, 3, 24, 60))
@@ -76,7 +76,7 @@ def claims() -> Iterator[Claim]:
         yield from _orthogonal(subject)
     for subject in subjects.FIXED_VALUES:
         yield _fixed(subject)
-    yield _constant_precision()
+    yield from _constant_precision()
     yield from _identity_ranks()
     yield from _truncated_deviation()
     yield _uniform_end()
@@ -146,7 +146,7 @@ def _independent(subject: Subject) -> Iterator[Claim]:
             experiment=test(weights(subject)),
             decide=decide,
             control=test(spoiled := weights(subject, defect)),
-            control_note=f"{DEFECTS[defect].note}, of the shape {spoiled[_SPOILED].shape}",
+            control_note=f"{DEFECTS[defect].note}, of the shape {next(each for each in spoiled if each.defect).shape}",
             **(shared | fields),
         )
 
@@ -176,13 +176,32 @@ def _independent(subject: Subject) -> Iterator[Claim]:
         yield claim(name, statement.format(*words), partial(Moments, moment=moment), decide, defect)
     bounded = math.isfinite(subject.distribution(SHAPES[1]).support[1])
     ends = f"lie within the support of {kind}" if bounded else "have no bound"
-    yield claim(
+    support = partial(
+        claim,
         "support",
         f"{label}'s entries {ends}, and its smallest and largest entries are as extreme as they should be.",
+    )
+    truncated = subject.distribution(SHAPES[1]).kind == "truncated_normal"
+    yield support(
         Extremes,
         NoDifference("extreme entry, over the end of the support" if bounded else "extreme entry, in sd"),
         "support",
+        backends=("tensorflow", "jax") if truncated else (),
     )
+    if truncated:
+        many = Draws(subject, (1000, 1000), 6)
+        yield support(
+            Beyond,
+            # Of an entry's four normal numbers all are beyond with probability 4.3e-6: 26 are expected, none comes with
+            # probability 7e-12.
+            AllWithin("entries beyond the support", "entries", false_alarm=1e-11),
+            "clipped",
+            lambda _, defect="": (replace(many, defect=defect),),
+            condition=f"{many.entries:,} float32 entries",
+            expected="refuted",
+            cause=causes.TRUNCATION,
+            backends=("torch",),
+        )
     yield claim(
         "resolution",
         f"{label}'s entries have a resolution of {BITS} bits or more: equal ones are as rare as that makes them.",
@@ -316,7 +335,8 @@ class FixedValues:
     def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - nothing here is drawn
         for shape in self.shapes:
             for dtype in self.dtypes:
-                got = to_numpy(self.target.create(None)(shape, dtype=dtype)).astype(np.float64)
+                with precision(dtype):
+                    got = to_numpy(self.target.create(None)(shape, dtype=dtype)).astype(np.float64)
                 wanted = documented_values(self.documented or self.target, shape)
                 if got.shape == shape:
                     # The documented number is rounded to the dtype too; float32 holds all of bfloat16's values.
@@ -378,19 +398,29 @@ def _fixed(subject: Subject) -> Claim:
     )
 
 
-def _constant_precision() -> Claim:
+def _constant_precision() -> Iterator[Claim]:
     constant = FixedValues(InitializerSpec("Constant", (("value", 0.37),)), _EXACT_MATRICES, ("float64",))
-    return Claim(
+    claim = partial(
+        Claim,
         id="distribution.constant_with_value.float64_precision",
         statement="Constant's value has the precision of the dtype asked for, float64 too.",
         source="Keras, keras.initializers.Constant, argument dtype of the call",
         condition="the value 0.37, which no binary number equals, in float64",
         experiment=constant,
         decide=AllWithin("largest relative difference", "entries"),
+    )
+    yield claim(
         control=replace(constant, target=InitializerSpec("Identity", (("gain", 0.37),))),
         control_note="Identity with the gain 0.37, which has it",
         expected="refuted",
         cause=causes.CONSTANT_PRECISION,
+        backends=("tensorflow",),
+    )
+    rounded = InitializerSpec("Constant", (("value", float(np.float32(0.37))),))
+    yield claim(
+        control=replace(constant, target=rounded, documented=constant.target),
+        control_note="the value as float32 has it",
+        backends=("jax", "torch"),
     )
 
 

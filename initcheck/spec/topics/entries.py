@@ -135,6 +135,18 @@ class Finite(_OfMembers[ExactRow]):
         yield ExactRow(draws.name, float(bad), 0.0, weights.size)
 
 
+@dataclass(frozen=True)
+class Beyond(_OfMembers[ExactRow]):
+    """How many entries lie beyond the documented support by more than the dtype's rounding."""
+
+    def measure_member(self, draws: Draws, context: RunContext) -> Iterator[ExactRow]:
+        low, high = draws.subject.distribution(draws.shape).support
+        allowed = EPSILON[draws.dtype] * max(abs(low), abs(high))
+        weights = draws.draw(context)
+        beyond = (weights < low - allowed) | (weights > high + allowed)
+        yield ExactRow(draws.name, float(np.count_nonzero(beyond)), 0.0, weights.size)
+
+
 _DENSEST: Final = 0.5
 """More than the density of any of the distributions, times its standard deviation."""
 

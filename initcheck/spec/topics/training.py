@@ -63,7 +63,8 @@ class Learner:
         model = keras.Sequential([keras.Input((INPUTS,), dtype=self.dtype), *hidden, head])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=self.dtype)
         # An epoch is one call of the compiled function; XLA would take longer to compile than there is to compute.
-        steps = 1 if backend_name() == "torch" else _TRAINED_ON // BATCH  # where Keras takes no other number
+        # Keras takes no other number on PyTorch, and fails with one on JAX.
+        steps = _TRAINED_ON // BATCH if backend_name() == "tensorflow" else 1
         options = {"jit_compile": False, "steps_per_execution": steps}
         model.compile(keras.optimizers.SGD(self.learning_rate), loss, **options)
         return model

@@ -7,13 +7,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from initcheck.backend.runtime import backend_name
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
 from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
 from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, SHARE, Constructor, Trial
-from initcheck.spec.topics.determinism.seeds import CLASSES_WITHOUT_SEED, INSTANCES, Coincidences, SeedTrial
+from initcheck.spec.topics.determinism.seeds import (
+    CLASSES_WITHOUT_SEED,
+    INSTANCES,
+    SEED_RULES,
+    CallsAndSeeds,
+    Coincidences,
+    SeedTrial,
+    TakesSeeds,
+)
 from initcheck.spec.topics.determinism.sharing import (
     COMPILED,
     DISTRIBUTIONS,
@@ -34,9 +41,18 @@ _EQUAL: Final = AllWithin("Entries that differ")
 _CORRELATED: Final = AllWithin("Correlation, or entries that differ", false_alarm=10 * SHARE)
 """Of ten limits on correlations at most."""
 _CORRELATED_BUILDS: Final = AllWithin("Correlation, or entries that differ", false_alarm=CLAIM_FALSE_ALARM)
-"""Of twenty: one for each layer that is built."""
+"""Of twenty: one for each layer that is built, or for each class that draws."""
 _CASES: Final = AllWithin("Cases that differ")
 _CLOSE: Final = AllWithin("Largest difference")
+_PERIODS: Final = (("tensorflow", causes.SEED_PERIOD, EVERY), ("torch", causes.SEED_BITS, causes.SEED_BITS.keras))
+"""Where seeds repeat: the backend, the cause and the versions."""
+_PROPORTIONAL: Final[dict[bool, tuple[str, ...]]] = {False: (), True: ("tensorflow", "jax")}
+"""Where one seed gives two shapes the same numbers: not for normals on PyTorch, which makes them sixteen at a time."""
+_STREAMS: Final = {
+    "tensorflow": "TensorFlow, tf.random.stateless_normal and stateless_uniform",
+    "jax": "JAX, jax.random.normal and uniform",
+    "torch": "PyTorch, torch.normal and torch.rand with a torch.Generator",
+}
 _SAME_DISTRIBUTION: Final = NoDifference("Distance of the distributions", largest_detectable=0.05)
 
 
@@ -55,7 +71,7 @@ def _claim(experiment: Trial, statement: str, defect: str = "", *, name: str = "
     subject = experiment.subject
     shared: dict[str, Any] = {
         "source": subject.source,
-        "condition": "one process, TensorFlow backend",
+        "condition": "one process",
         "control": replace(experiment, defect=defect),
         "control_note": defect if fields.get("expected") == "refuted" else f"the class with a defect: {defect}",
     }
@@ -72,7 +88,8 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         "an integer seed, 0 included, gives the same values on every call, by every instance and whatever the state of "
         "the process.",
         "seed 0 taken for none",
-        condition="six seeds, of up to 41 bits or negative; shapes (24, 40) and (3, 3, 4, 6)",
+        condition="seeds of up to 41 bits, and a negative one, as far as the backend takes them; shapes (24, 40) and "
+        "(3, 3, 4, 6)",
         decide=_EQUAL,
         rows=("C1", "C5"),
     )
@@ -85,10 +102,11 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
     )
     yield claim(
         SeedTrial("draws_differ", subject),
-        "no two draws are equal of different seeds, negative and beyond 2^31 too, of the calls of a seed generator, of "
-        "instances without a seed, and of their clones.",
+        "no two draws are equal of different seeds, of the calls of a seed generator, of instances without a seed, and "
+        "of their clones.",
         "seed constant",
-        condition="44 integer seeds, 17 negative and large ones, eight calls, instances by the class and by its names",
+        condition="44 integer seeds; negative ones and ones beyond 2^31 that the backend takes; eight calls; instances "
+        "by the class and by its names",
         decide=AllWithin("Draws that repeat another"),
         rows=("C2", "C3", "C8"),
     )
@@ -100,14 +118,19 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         decide=_CORRELATED,
         rows=("C8",),
     )
-    yield claim(
-        SeedTrial("far_seeds_differ", subject),
+    far = partial(claim, SeedTrial("far_seeds_differ", subject), decide=_CORRELATED, rows=("C8",))
+    yield far(
         "a seed and its negative, and seeds beyond 2^31 up to almost 2^63, give different, uncorrelated values.",
         "sign of the seed dropped",
         condition="1, 42 and another seed, their negatives and complements, and 2^31 and 2^32 more; two of 2^62 and "
-        "beyond; none 2147483646 apart",
-        decide=_CORRELATED,
-        rows=("C8",),
+        "beyond; of those that are a period of the backend apart one",
+        backends=("tensorflow", "torch"),
+    )
+    yield far(
+        "seeds beyond 2^31, up to 2^32, give different, uncorrelated values.",
+        "seed cut to its lowest byte",
+        condition="1, 42 and another seed, and 2^31 more",
+        backends=("jax",),
     )
     yield claim(
         SeedTrial("streams_are_no_shifts", subject),
@@ -174,31 +197,38 @@ def _of_seeds(subject: Constructor) -> Iterator[Claim]:
         control=SeedTrial("shapes", subject, variant="equal, other seed"),
         control_note="two seeds",
         rows=("C6",),
+        backends=_PROPORTIONAL[subject.normal],
     )
-    yield claim(
-        SeedTrial("period", subject, variant="period negative"),
-        "different integer seeds give different values, whatever the integers.",
-        name="all_seeds_distinct",
-        pinned=True,
-        condition="seeds that are 2147483646 apart",
-        decide=_CORRELATED,
-        control=SeedTrial("period", subject, variant="next"),
-        control_note="successive seeds",
-        expected="refuted",
-        cause=causes.SEED_PERIOD,
-        rows=("C8",),
-    )
-    yield claim(
-        SeedTrial("period", subject, variant="equal period negative"),
-        "seeds that are 2147483646 apart give the same values.",
-        name="seed_period",
-        pinned=True,
-        condition="0, 42 and another seed; TensorFlow backend",
-        decide=_EQUAL,
-        control=SeedTrial("period", subject, variant="equal next"),
-        control_note="successive seeds",
-        rows=("C8",),
-    )
+    for backend, cause, keras in _PERIODS:
+        period = next(rule.period for versions, rule in SEED_RULES[backend] if versions == keras)
+        yield claim(
+            SeedTrial("period", subject, variant="period negative"),
+            "different integer seeds give different values, whatever the integers.",
+            name="all_seeds_distinct",
+            pinned=True,
+            condition=f"seeds that are {period} apart",
+            decide=_CORRELATED,
+            control=SeedTrial("period", subject, variant="next"),
+            control_note="successive seeds",
+            expected="refuted",
+            cause=cause,
+            rows=("C8",),
+            keras=keras,
+            backends=(backend,),
+        )
+        yield claim(
+            SeedTrial("period", subject, variant="equal period negative"),
+            f"seeds that are {period} apart give the same values.",
+            name="seed_period",
+            pinned=True,
+            condition="0, 42 and another seed",
+            decide=_EQUAL,
+            control=SeedTrial("period", subject, variant="equal next"),
+            control_note="successive seeds",
+            rows=("C8",),
+            keras=keras,
+            backends=(backend,),
+        )
 
 
 def _of_configuration(subject: Constructor) -> Iterator[Claim]:
@@ -257,7 +287,8 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
         SeedTrial("traced", subject),
         "inside a traced function it gives the values that it gives eagerly.",
         "values vary",
-        condition="tensorflow.function without XLA",
+        condition="tensorflow.function without XLA, or jax.jit",
+        backends=("tensorflow", "jax"),
         decide=AllWithin(_CORRELATED.quantity),
         rows=("C10",),
     )
@@ -313,22 +344,25 @@ def _general() -> Iterator[Claim]:
     for sharer in _SHARED:
         yield from _of_sharing(sharer)
     yield from _of_custom_initializers()
+    yield from _of_seeds_alone()
     constructors = {subject.slug: subject for subject in RANDOM}
-    for slug, values in PINNED.items():
-        subject = constructors[slug]
-        arguments = PINNED_ARGUMENTS.get(slug, subject.arguments)
-        yield Claim(
-            id=f"determinism.{slug}.pinned_values",
-            statement=f"{subject.class_name}: seed 42 gives the values that it gave in earlier versions.",
-            source="TensorFlow, tf.random.stateless_normal and stateless_uniform",
-            condition="TensorFlow backend on a CPU, float32, shape (3, 4), up to the rounding of a few operations",
-            experiment=Pinned(subject.class_name, arguments, values),
-            decide=_CLOSE,
-            control=Pinned(subject.class_name, arguments, values, seed=43),
-            control_note="seed 43",
-            pinned=True,
-            rows=("C9",),
-        )
+    for backend, pinned in PINNED.items():
+        for slug, values in pinned.items():
+            subject = constructors[slug]
+            arguments = PINNED_ARGUMENTS.get(slug, subject.arguments)
+            yield Claim(
+                id=f"determinism.{slug}.pinned_values",
+                statement=f"{subject.class_name}: seed 42 gives the values that it gave in earlier versions.",
+                source=_STREAMS[backend],
+                condition="on a CPU, float32, shape (3, 4), up to the rounding of a few operations",
+                experiment=Pinned(subject.class_name, arguments, values),
+                decide=_CLOSE,
+                control=Pinned(subject.class_name, arguments, values, seed=43),
+                control_note="seed 43",
+                pinned=True,
+                rows=("C9",),
+                backends=(backend,),
+            )
 
 
 def _of_builds() -> Iterator[Claim]:
@@ -374,10 +408,12 @@ def _of_builds() -> Iterator[Claim]:
         control_note="no seed is set",
         rows=("C4", "S10"),
     )
-    setters = {"numpy": "np.random.seed"}
-    if backend_name() == "tensorflow":
-        setters = {"tensorflow": "tf.random.set_seed", **setters}
-    for setter, call in setters.items():
+    setters: dict[str, tuple[str, tuple[str, ...]]] = {
+        "tensorflow": ("tf.random.set_seed", ("tensorflow",)),
+        "torch": ("torch.manual_seed", ("torch",)),
+        "numpy": ("np.random.seed", ()),
+    }
+    for setter, (call, backends) in setters.items():
         yield claim(
             id=f"determinism.{setter}_seed.build_repeats",
             statement=f"{call} alone makes the weights of layers repeat.",
@@ -388,6 +424,7 @@ def _of_builds() -> Iterator[Claim]:
             control_note="keras.utils.set_random_seed",
             expected="refuted",
             cause=causes.OTHER_SEEDS,
+            backends=backends,
         )
         yield claim(
             id=f"determinism.{setter}_seed.no_effect",
@@ -397,7 +434,59 @@ def _of_builds() -> Iterator[Claim]:
             decide=_CORRELATED_BUILDS,
             control=BuildTwice("keras", independent=True),
             control_note="keras.utils.set_random_seed",
+            backends=backends,
         )
+
+
+def _of_seeds_alone() -> Iterator[Claim]:
+    """List the claims on what seeds are, whatever is drawn."""
+    members = "each class that draws"
+    taken = partial(
+        Claim,
+        id="determinism.seeds.any_integer",
+        statement="Every integer of 64 bits with a sign is taken as a seed.",
+        source="Keras, keras.initializers, argument seed: a Python integer",
+        condition=f"-2^63, -1, 2^32 and 2^63 - 1; {members}",
+        decide=AllWithin("seeds refused"),
+        rows=("C8",),
+    )
+    every = TakesSeeds((-(2**63), -1, 2**32, 2**63 - 1))
+    for backends, keras in ((("tensorflow",), EVERY), (("torch",), causes.SEED_BITS.keras)):
+        yield taken(
+            experiment=every,
+            control=replace(every, names=("Zeros",)),
+            control_note="Zeros, which takes no seed",
+            keras=keras,
+            backends=backends,
+        )
+    for cause, seeds in ((causes.SEED_RANGE, (0, 1, 2**31, 2**32 - 1)), (causes.SEED_INT32, (-5, 0, 1, 2**30))):
+        yield taken(
+            experiment=every,
+            control=TakesSeeds(seeds),
+            control_note=f"the seeds {', '.join(map(str, seeds))}",
+            expected="refuted",
+            cause=cause,
+            keras=KerasVersions(until=cause.keras.until),
+            backends=cause.backends,
+        )
+    calls = partial(
+        Claim,
+        id="determinism.seed_generator.calls_are_no_seeds",
+        statement="What a SeedGenerator gives on later calls is not what a neighbouring integer seed gives.",
+        source="Keras, keras.random.SeedGenerator",
+        condition=f"four calls, correlated with the four seeds from the generator's own on; {members}",
+        experiment=CallsAndSeeds(),
+        decide=_CORRELATED_BUILDS,
+        rows=("C2",),
+    )
+    yield calls(control=CallsAndSeeds(first_call=0), control_note="the first call too", backends=("tensorflow", "jax"))
+    yield calls(
+        control=CallsAndSeeds(away=1000),
+        control_note="seeds that are 1000 more",
+        expected="refuted",
+        cause=causes.SHIFTED_GENERATOR,
+        backends=("torch",),
+    )
 
 
 def _of_classes(distribution: str) -> Iterator[Claim]:
@@ -431,18 +520,27 @@ def _of_classes(distribution: str) -> Iterator[Claim]:
 
 def _of_compilation(name: str) -> Iterator[Claim]:
     slug = {each.class_name: each.slug for each in CLASSES}[name]
-    source = "Keras, keras.Model.compile, argument jit_compile; TensorFlow, tf.function"
-    condition = "one seed, a call inside tf.function(jit_compile=True), CPU"
-    claim = partial(Claim, source=source, condition=condition, rows=("C10",))
-    yield claim(
+    source = "Keras, keras.Model.compile, argument jit_compile; TensorFlow, tf.function; JAX, jax.jit"
+    condition = "one seed, a call inside tf.function(jit_compile=True) or jax.jit, CPU"
+    claim = partial(Claim, source=source, condition=condition, rows=("C10",), backends=("tensorflow", "jax"))
+    equal = partial(
+        claim,
         id=f"determinism.{slug}.compiled_equals_eager",
         statement=f"{name}: compiled by XLA, a seed gives the values that it gives eagerly.",
         experiment=CompiledEqual(name, "eager"),
         decide=_CLOSE,
+    )
+    yield equal(
         control=CompiledEqual(name, "itself"),
         control_note="compiled values against themselves",
         expected="refuted",
         cause=causes.COMPILED,
+        backends=("tensorflow",),
+    )
+    yield equal(
+        control=CompiledEqual(name, "other seed"),
+        control_note="the eager values of another seed",
+        backends=("jax",),
     )
     yield claim(
         id=f"determinism.{slug}.compiled_repeats",

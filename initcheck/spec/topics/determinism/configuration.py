@@ -15,7 +15,7 @@ from initcheck.backend.interface import backend
 from initcheck.backend.runtime import import_keras
 from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import ExactRow
-from initcheck.spec.subjects import documented_values
+from initcheck.spec.subjects import documented_values, precision
 from initcheck.spec.topics.determinism.measurement import (
     CLASSES,
     Factory,
@@ -47,7 +47,8 @@ def argument_effects(factory: Factory) -> list[ExactRow]:
     for dtype in ("float16", "float32", "float64", None):
         if factory.subject.class_name == "Orthogonal" and dtype == "float16":
             continue  # there is no QR factorization of half precision
-        made = factory.make(**factory.seeded)(shape, dtype=dtype)
+        with precision(dtype):
+            made = factory.make(**factory.seeded)(shape, dtype=dtype)
         name = import_keras().backend.standardize_dtype(made.dtype)
         right = tuple(made.shape) == shape and name == (dtype or floats)
         rows.append(ExactRow(f"dtype {dtype}", float(not right), seen=f"{name} of shape {tuple(made.shape)}"))

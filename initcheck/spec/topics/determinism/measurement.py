@@ -47,6 +47,11 @@ class Constructor:
         return ("seed", None) in self.defaults
 
     @property
+    def normal(self) -> bool:
+        """Whether its entries are normal numbers as they were drawn, neither truncated nor made orthogonal."""
+        return self.class_name == "RandomNormal" or ("distribution", "untruncated_normal") in self.arguments
+
+    @property
     def source(self) -> str:
         """Where it is documented."""
         return f"Keras, keras.initializers.{self.class_name}"

@@ -12,32 +12,72 @@ import numpy as np
 from scipy import stats
 
 from initcheck.backend.interface import backend
-from initcheck.backend.runtime import import_keras
+from initcheck.backend.runtime import backend_name, import_keras
+from initcheck.spec.causes import SEED_BITS, SEED_INT32
 from initcheck.spec.claim import ExactRow, RunContext
 from initcheck.spec.subjects import to_numpy
 from initcheck.spec.topics.determinism.measurement import (
+    CLASSES,
     SHARE,
     Factory,
     Trial,
     closeness,
+    correlations,
     draw,
     equality,
     generator,
     independence,
 )
+from initcheck.spec.versions import EVERY, KerasVersions, installed_keras
 
-PERIOD: Final = 2**31 - 2
-"""Keras' TensorFlow backend reduces seeds modulo ``int32.max - 1``."""
+
+@dataclass(frozen=True)
+class SeedRule:
+    """Which integers a backend takes as seeds, and which of them are one seed to it."""
+
+    taken: range
+    period: int | None = None
+    """Seeds that are so far apart give the same values; None where all differ."""
+
+    def choose(self, seeds: Iterable[int]) -> list[int]:
+        """Choose the seeds that are taken, and of those that are one the smallest in size."""
+        chosen: dict[int, int] = {}
+        for seed in sorted(seeds, key=abs):
+            if seed in self.taken:
+                chosen.setdefault(seed if self.period is None else seed % self.period, seed)
+        return sorted(chosen.values())
+
+
+_BITS_64: Final = range(-(2**63), 2**63)
+
+SEED_RULES: Final[Mapping[str, tuple[tuple[KerasVersions, SeedRule], ...]]] = {
+    "tensorflow": ((EVERY, SeedRule(_BITS_64, 2**31 - 2)),),  # Keras reduces them modulo int32.max - 1
+    "jax": ((EVERY, SeedRule(range(2**32))),),
+    "torch": (
+        (SEED_BITS.keras, SeedRule(_BITS_64, 2**32)),
+        (SEED_INT32.keras, SeedRule(range(-(2**31), 2**31))),
+    ),
+}
+"""By the name of the backend, and by version of Keras."""
+
+
+def _seed_rule() -> SeedRule:
+    keras = installed_keras()
+    return next(rule for versions, rule in SEED_RULES[backend_name()] if keras in versions)
+
+
+_LARGEST: Final = 2**31 - 3
+"""Every backend takes seeds up to here, and tells them apart."""
 
 _SMALL: Final = 2**30 - 2
-"""Seeds below, with any one of 30 bits flipped, are below the period."""
+"""Seeds below, with any one of 30 bits flipped, are below the largest."""
 
 _SHAPES: Final = ((24, 40), (3, 3, 4, 6))
 
 
 def _seed_repeats(factory: Factory) -> list[ExactRow]:
     rows: list[ExactRow] = []
-    for seed in (0, 1, factory.seed, PERIOD - 1, 2**40 + 1, -1):
+    for seed in _seed_rule().choose((0, 1, factory.seed, _LARGEST, 2**32 - 1, 2**40 + 2, -5)):
         shape = _SHAPES[len(rows) % 4 // 2]
         member = f"seed {seed}, shape {shape}"
         initializer = factory.make(seed=seed)
@@ -71,16 +111,15 @@ def _near(factory: Factory) -> list[int]:
     """List small seeds, successive ones, and one with any of its bits flipped."""
     successive = [factory.seed + step for step in range(8)]
     bits = [factory.seed ^ (1 << bit) for bit in range(30)]
-    return sorted({*successive, *bits, *range(6), PERIOD - 1})
+    return sorted({*successive, *bits, *range(6), _LARGEST})
 
 
 def _far(factory: Factory) -> list[int]:
-    """List seeds, their negatives and complements, and seeds 2^31 and 2^32 away; no two are alike to TensorFlow."""
+    """List seeds, their negatives and complements, and seeds 2^31 and 2^32 away, as far as the backend takes them."""
     near = (1, 42, factory.seed)
     changed = (change(seed) for seed in near for change in (int, int.__neg__, int.__invert__))
-    seeds = sorted({*changed, *(seed + 2**power for seed in near for power in (31, 32)), 2**62 + 9, 2**63 - 1})
-    assert len({seed % PERIOD for seed in seeds}) == len(seeds)
-    return seeds
+    further = (seed + 2**power for seed in near for power in (31, 32))
+    return _seed_rule().choose({*changed, *further, 2**62 + 9, 2**63 - 1})
 
 
 def _far_seeds(factory: Factory) -> list[ExactRow]:
@@ -216,8 +255,10 @@ def _compare(member: str, left: Any, right: Any, *, equal: bool) -> list[ExactRo
 
 def _periodic(factory: Factory) -> list[ExactRow]:
     rows = []
+    period = _seed_rule().period
+    assert period is not None
     for seed in (0, 42, factory.seed):
-        far = {"period": seed + PERIOD, "negative": seed - PERIOD, "next": seed + 1}
+        far = {"period": seed + period, "negative": seed - period, "next": seed + 1}
         first = factory.draw(factory.make(seed=seed))
         for name in factory.variant.removeprefix("equal ").split():
             other = factory.draw(factory.make(seed=far[name]))
@@ -293,3 +334,46 @@ class Coincidences:
                 arguments: dict[str, Any] = {} if self.seeds is None else {"seed": int(chance.integers(self.seeds))}
                 found[to_numpy(getattr(initializers, name)(**arguments)((2, 3))).tobytes()] += 1
             yield ExactRow(name, float(INSTANCES - len(found)), 1.0, INSTANCES)
+
+
+_DRAWING: Final = tuple(subject.class_name for subject in CLASSES if subject.random)
+
+
+@dataclass(frozen=True)
+class TakesSeeds:
+    """Whether the classes take seeds, made and called with each; the number that they refuse."""
+
+    seeds: tuple[int, ...]
+    names: tuple[str, ...] = _DRAWING
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:  # noqa: ARG002 - these seeds are those of the claim
+        for name in self.names:
+            refused, seen = 0, "all taken"
+            for seed in self.seeds:
+                try:
+                    draw(getattr(import_keras().initializers, name)(seed=seed), (2, 3))
+                # Each backend has errors of its own.
+                except Exception as error:  # noqa: BLE001 - a refusal of any kind is the measurement
+                    refused, seen = refused + 1, f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+            yield ExactRow(name, float(refused), 0.0, len(self.seeds), seen)
+
+
+@dataclass(frozen=True)
+class CallsAndSeeds:
+    """The largest correlation of what a seed generator gives on its calls and what integer seeds give."""
+
+    away: int = 0
+    """The first of the integer seeds over the generator's own."""
+    first_call: int = 1
+    """The first of the calls that are compared; the very first, 0, gives what the generator's seed gives."""
+
+    def measure(self, context: RunContext) -> Iterator[ExactRow]:
+        first = context.seed("determinism/calls and seeds") % _SMALL
+        for name in _DRAWING:
+            made = getattr(import_keras().initializers, name)
+            one = made(seed=generator(first))
+            calls = [draw(one, (24, 40)) for _ in range(4)][self.first_call :]
+            seeds = [draw(made(seed=first + self.away + step), (24, 40)) for step in range(4)]
+            found = [abs(correlations([call, seed])[0]) for call in calls for seed in seeds]
+            limit = np.tanh(stats.norm.isf(SHARE / (2 * len(found))) / np.sqrt(24 * 40 - 4))
+            yield ExactRow(name, max(found), float(limit), len(found), f"largest correlation of {len(found)} pairs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import warnings
 from collections.abc import Callable
@@ -82,6 +83,8 @@ def _set_seed(setter: str, seed: int) -> None:
             np.random.seed(seed)
         case "tensorflow":
             import_tensorflow().random.set_seed(seed)
+        case "torch":
+            importlib.import_module("torch").manual_seed(seed)
 
 
 DISTRIBUTIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -197,17 +200,17 @@ def _compile_by_xla(function: Callable[[], Any]) -> Callable[[], Any]:
     return compiled
 
 
-def _compiled(context: RunContext, name: str) -> tuple[Values, Values, Values]:
-    """Draw eagerly, with XLA, and with XLA by a second function; one seed."""
+def _compiled(context: RunContext, name: str) -> dict[str, Values]:
+    """Draw eagerly, by another seed too, with XLA, and with XLA by a second function."""
 
-    def make() -> tuple[Values, Values, Values]:
+    def make() -> dict[str, Values]:
         seed = context.seed(f"determinism/compiled/{name}") % (2**30)
-        initializer = getattr(import_keras().initializers, name)(seed=seed)
-        drawn = [draw(initializer, (200, 100))]
+        initializer, other = (getattr(import_keras().initializers, name)(seed=seed + more) for more in (0, 1))
+        drawn = [draw(other, (200, 100)), draw(initializer, (200, 100))]
         for _ in range(2):
             function = _compile_by_xla(lambda: initializer((200, 100), dtype="float32"))
             drawn.append(backend().as_array(function()))
-        return drawn[0], drawn[1], drawn[2]
+        return dict(zip(("other seed", "eager", "itself", "compiled"), drawn, strict=True))
 
     return context.remember(("determinism/compiled", name), make)
 
@@ -220,11 +223,11 @@ class CompiledEqual:
     compare: str
 
     def measure(self, context: RunContext) -> list[ExactRow]:
-        eager, first, second = _compiled(context, self.name)
-        right = {"eager": eager, "compiled": second, "itself": first, "changed": np.nextafter(first, 1.0)}[self.compare]
-        if self.compare in ("eager", "itself"):
-            return [closeness(self.name, first, right)]
-        return [equality(self.name, first, right)]
+        drawn = _compiled(context, self.name)
+        first = drawn["itself"]
+        right = np.nextafter(first, 1.0) if self.compare == "changed" else drawn[self.compare]
+        judge = equality if self.compare in ("compiled", "changed") else closeness
+        return [judge(self.name, first, right)]
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,8 @@ class CompiledDistribution:
     scale: float = 1.0
 
     def measure(self, context: RunContext) -> list[FitRow]:
-        eager, compiled, _ = _compiled(context, self.name)
+        drawn = _compiled(context, self.name)
+        eager, compiled = drawn["eager"], drawn["itself"]
         found = stats.ks_2samp(eager.ravel(), compiled.ravel() * self.scale)
         # The quantile of the two-sample distance at the level of the claim, plus that of its chance deviation.
         size = eager.size / 2.0
@@ -243,32 +247,78 @@ class CompiledDistribution:
         return [FitRow(self.name, float(found.pvalue), float(found.statistic), float(detectable), 2 * eager.size)]
 
 
-PINNED: Final[dict[str, tuple[float, ...]]] = {
-    "random_normal": (0.015817076, -1.5900869, 0.10359446, 0.81174594),
-    "random_uniform": (0.28243315, 0.4984169, 0.7154585, 0.02020204),
-    "truncated_normal": (0.015817076, -1.5900869, 0.10359446, 0.81174594),
-    "variance_scaling": (0.010381681, -1.043668, 0.06799516, 0.5327968),
-    "glorot_normal": (0.009611569, -0.9662488, 0.06295129, 0.493274),
-    "glorot_uniform": (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
-    "he_normal": (0.014681915, -1.4759694, 0.09615968, 0.7534885),
-    "he_uniform": (-0.61537194, -0.0044777393, 0.60940874, -1.3570735),
-    "lecun_normal": (0.010381681, -1.043668, 0.06799516, 0.5327968),
-    "lecun_uniform": (-0.4351337, -0.0031661987, 0.43091702, -0.9595959),
-    "orthogonal": (0.007243991, 0.37176356, 0.30415645, 0.8770567),
-    "variance_scaling_fan_in_truncated_normal": (0.010381681, -1.043668, 0.06799516, 0.5327968),
-    "variance_scaling_fan_in_untruncated_normal": (0.009131993, -0.9180371, 0.05981029, 0.46866173),
-    "variance_scaling_fan_in_uniform": (-0.4351337, -0.0031661987, 0.43091702, -0.9595959),
-    "variance_scaling_fan_out_truncated_normal": (0.0089908, -0.903843, 0.058885537, 0.46141556),
-    "variance_scaling_fan_out_untruncated_normal": (0.007908538, -0.79504347, 0.05179723, 0.40587297),
-    "variance_scaling_fan_out_uniform": (-0.37683684, -0.0027419925, 0.3731851, -0.8310344),
-    "variance_scaling_fan_avg_truncated_normal": (0.009611569, -0.9662488, 0.06295129, 0.493274),
-    "variance_scaling_fan_avg_untruncated_normal": (0.008454583, -0.8499372, 0.055373568, 0.43389645),
-    "variance_scaling_fan_avg_uniform": (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
+PINNED: Final[dict[str, dict[str, tuple[float, ...]]]] = {
+    "tensorflow": {
+        "random_normal": (0.015817076, -1.5900869, 0.10359446, 0.81174594),
+        "random_uniform": (0.28243315, 0.4984169, 0.7154585, 0.02020204),
+        "truncated_normal": (0.015817076, -1.5900869, 0.10359446, 0.81174594),
+        "variance_scaling": (0.010381681, -1.043668, 0.06799516, 0.5327968),
+        "glorot_normal": (0.009611569, -0.9662488, 0.06295129, 0.493274),
+        "glorot_uniform": (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
+        "he_normal": (0.014681915, -1.4759694, 0.09615968, 0.7534885),
+        "he_uniform": (-0.61537194, -0.0044777393, 0.60940874, -1.3570735),
+        "lecun_normal": (0.010381681, -1.043668, 0.06799516, 0.5327968),
+        "lecun_uniform": (-0.4351337, -0.0031661987, 0.43091702, -0.9595959),
+        "orthogonal": (0.007243991, 0.37176356, 0.30415645, 0.8770567),
+        "variance_scaling_fan_in_truncated_normal": (0.010381681, -1.043668, 0.06799516, 0.5327968),
+        "variance_scaling_fan_in_untruncated_normal": (0.009131993, -0.9180371, 0.05981029, 0.46866173),
+        "variance_scaling_fan_in_uniform": (-0.4351337, -0.0031661987, 0.43091702, -0.9595959),
+        "variance_scaling_fan_out_truncated_normal": (0.0089908, -0.903843, 0.058885537, 0.46141556),
+        "variance_scaling_fan_out_untruncated_normal": (0.007908538, -0.79504347, 0.05179723, 0.40587297),
+        "variance_scaling_fan_out_uniform": (-0.37683684, -0.0027419925, 0.3731851, -0.8310344),
+        "variance_scaling_fan_avg_truncated_normal": (0.009611569, -0.9662488, 0.06295129, 0.493274),
+        "variance_scaling_fan_avg_untruncated_normal": (0.008454583, -0.8499372, 0.055373568, 0.43389645),
+        "variance_scaling_fan_avg_uniform": (-0.40285552, -0.0029313564, 0.39895165, -0.8884132),
+    },
+    "jax": {
+        "random_normal": (0.16805424, -1.5097888, -0.3010914, 0.55913025),
+        "random_uniform": (0.56672966, 0.06554866, 0.38167238, 0.71196353),
+        "truncated_normal": (0.16034018, -1.3701739, -0.28699958, 0.5310824),
+        "variance_scaling": (0.10524073, -0.8993261, -0.18837479, 0.34858075),
+        "glorot_normal": (0.097433984, -0.8326142, -0.17440116, 0.32272306),
+        "glorot_uniform": (0.12355933, -0.8044476, -0.21910018, 0.3924802),
+        "he_normal": (0.14883286, -1.2718391, -0.26640216, 0.4929676),
+        "he_uniform": (0.18873999, -1.2288139, -0.33468103, 0.5995234),
+        "lecun_normal": (0.10524073, -0.8993261, -0.18837479, 0.34858075),
+        "lecun_uniform": (0.13345933, -0.8689027, -0.23665524, 0.42392707),
+        "orthogonal": (0.2877195, 0.9572666, -0.0002940349, 0.029286867),
+        "variance_scaling_fan_in_truncated_normal": (0.10524073, -0.8993261, -0.18837479, 0.34858075),
+        "variance_scaling_fan_in_untruncated_normal": (0.097026154, -0.8716769, -0.1738352, 0.322814),
+        "variance_scaling_fan_in_uniform": (0.13345933, -0.8689027, -0.23665524, 0.42392707),
+        "variance_scaling_fan_out_truncated_normal": (0.09114114, -0.77883923, -0.16313735, 0.3018798),
+        "variance_scaling_fan_out_untruncated_normal": (0.08402712, -0.7548944, -0.1505457, 0.27956513),
+        "variance_scaling_fan_out_uniform": (0.115579166, -0.7524918, -0.20494944, 0.3671316),
+        "variance_scaling_fan_avg_truncated_normal": (0.097433984, -0.8326142, -0.17440116, 0.32272306),
+        "variance_scaling_fan_avg_untruncated_normal": (0.08982877, -0.807016, -0.16094013, 0.29886767),
+        "variance_scaling_fan_avg_uniform": (0.12355933, -0.8044476, -0.21910018, 0.3924802),
+    },
+    "torch": {
+        "random_normal": (0.33669037, 0.1288094, 0.23446237, 0.23033303),
+        "random_uniform": (0.88226926, 0.91500396, 0.38286376, 0.95930564),
+        "truncated_normal": (1.9269153, 0.67841846, -0.7521353, -0.7278813),
+        "variance_scaling": (1.2647483, 0.44528612, -0.49367082, -0.4777515),
+        "glorot_normal": (1.1709294, 0.41225484, -0.45705035, -0.44231194),
+        "glorot_uniform": (0.7078252, 0.768438, -0.21689415, 0.85046875),
+        "he_normal": (1.7886243, 0.6297296, -0.69815594, -0.67564267),
+        "he_uniform": (1.0812207, 1.1738085, -0.33131135, 1.2991124),
+        "lecun_normal": (1.2647483, 0.44528612, -0.49367082, -0.4777515),
+        "lecun_uniform": (0.7645385, 0.8300079, -0.23427248, 0.9186113),
+        "orthogonal": (0.14888418, 0.101853035, 0.97646445, 0.118222296),
+        "variance_scaling_fan_in_truncated_normal": (1.2647483, 0.44528612, -0.49367082, -0.4777515),
+        "variance_scaling_fan_in_untruncated_normal": (0.19438827, 0.07436814, 0.1353669, 0.13298284),
+        "variance_scaling_fan_in_uniform": (0.7645385, 0.8300079, -0.23427248, 0.9186113),
+        "variance_scaling_fan_out_truncated_normal": (1.0953041, 0.3856291, -0.42753145, -0.41374493),
+        "variance_scaling_fan_out_untruncated_normal": (0.16834518, 0.0644047, 0.11723118, 0.115166515),
+        "variance_scaling_fan_out_uniform": (0.6621098, 0.7188079, -0.20288593, 0.79554075),
+        "variance_scaling_fan_avg_truncated_normal": (1.1709294, 0.41225484, -0.45705035, -0.44231194),
+        "variance_scaling_fan_avg_untruncated_normal": (0.17996857, 0.06885152, 0.12532541, 0.123118185),
+        "variance_scaling_fan_avg_uniform": (0.7078252, 0.768438, -0.21689415, 0.85046875),
+    },
 }
-"""The first entries of a float32 weight of shape (3, 4) with seed 42, by constructor.
+"""The first entries of a float32 weight of shape (3, 4) with seed 42, by backend and constructor.
 
-Recorded once from Keras 3.15.1 and TensorFlow 2.21 on a CPU: TensorFlow's stateless generators (Philox) promise the
-same values for the same seed in every version. Other backends give other values.
+Recorded once from Keras 3.15.1 on a CPU, with TensorFlow 2.21, JAX 0.10.2 and PyTorch 2.13. TensorFlow's stateless
+generators (Philox) promise the same values for the same seed in every version; the others promise none.
 """
 
 PINNED_ARGUMENTS: Final[dict[str, Arguments]] = {
@@ -281,7 +331,7 @@ PINNED_ARGUMENTS: Final[dict[str, Arguments]] = {
 
 @dataclass(frozen=True)
 class Pinned:
-    """Compare the first values of seed 42 with those that this TensorFlow kernel has always given."""
+    """Compare the first values of seed 42 with those that were recorded."""
 
     class_name: str
     arguments: Arguments
