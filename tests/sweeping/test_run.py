@@ -170,7 +170,7 @@ def test_real_cells_that_cannot_be_measured_are_refused_with_a_reason(path):
     assert result.measured == 1
 
 
-@pytest.mark.parametrize("dtype", ["float64", *slow("thorough", "float16", "mixed_bfloat16")])
+@pytest.mark.parametrize("dtype", [*slow("float64", "float64"), *slow("thorough", "float16", "mixed_bfloat16")])
 def test_real_cells_have_the_dtype_asked_for_and_leave_keras_as_it_was(path, dtype):
 
     config = keras.config
