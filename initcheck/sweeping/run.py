@@ -87,9 +87,10 @@ def sweep(
     Each cell is recorded as soon as it is finished, by this process alone. Killed at any moment, a sweep loses the
     cells that were being measured; run again, it goes on with them.
 
-    Numbers are the same to the last bit on any engine if each operation of TensorFlow uses one thread. Where TensorFlow
-    has not started yet, this process is set so, for its whole life; where it has, the last digits of what this process
-    measures may differ, and a warning is logged. The environment variable ``TF_NUM_INTRAOP_THREADS`` overrides it.
+    Numbers are the same to the last bit on any engine if each operation of the backend uses one thread. Where it can
+    still be told, this process is set so, for its whole life; where it cannot, the last digits of what this process
+    measures may differ, and a warning is logged. The backend's own variable for threads (``TF_NUM_INTRAOP_THREADS``,
+    ``PJRT_NPROC`` or ``OMP_NUM_THREADS``) overrides it.
 
     Args:
         spec: the sweep, the path of its TOML file, or a mapping as in TOML:
