@@ -84,7 +84,7 @@ def _make_loss(
     targets = _apply_teacher(features, shape[-1], random).astype(np.float32)
 
     def square(values: Any) -> Any:
-        return ops.mean(ops.square(ops.reshape(values, targets.shape) - targets))
+        return ops.mean(ops.square(ops.subtract(ops.reshape(values, targets.shape), targets)))
 
     return square, "numbers of variance 1 (mean squared error)"
 

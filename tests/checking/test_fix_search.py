@@ -34,7 +34,7 @@ def saturated_share(initializer):
         for layer in model.layers:
             if isinstance(layer, layers.Dense):
                 layer.kernel.assign(keras.initializers.get(initializer)(layer.kernel.shape))
-        clicks = np.asarray(model(x))
+        clicks = keras.ops.convert_to_numpy(model(x))
         shares.append(np.mean((clicks < 0.01) | (clicks > 0.99)))
     return float(np.mean(shares))
 
@@ -81,8 +81,8 @@ def test_what_infinities_hid_is_said_as_what_is_left_and_not_taken_for_new():
     x = np.random.default_rng(3).uniform(0.0, 255.0, (32, 24)).astype("float32")
     (problem,) = (each for each in check(build_overflow, x, seeds=4).result.problems if each.level == "wrong")
     assert "IC501" in problem.codes and problem.cause.kind == "inputs"
-    assert not np.isfinite(np.asarray(build_overflow()(x))).all()
-    assert np.isfinite(np.asarray(build_overflow()(x / 255.0))).all()
+    assert not np.isfinite(keras.ops.convert_to_numpy(build_overflow()(x))).all()
+    assert np.isfinite(keras.ops.convert_to_numpy(build_overflow()(x / 255.0))).all()
     assert problem.fix is not None and not problem.fix.cures
     assert problem.fix.change.startswith("keras.layers.Rescaling(1 / 255)")
     assert any("the signal falls to 1/" in each and "late" in each for each in problem.fix.left)

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 from examined_model import make_fix, make_result
+from tape import to_array
 
 from initcheck.audit.findings import Finding
 from initcheck.audit.proofs import LossCurves, Proof, describe_proof
@@ -135,7 +136,7 @@ def test_the_model_its_optimizer_and_all_random_states_stay_as_they_are():
 
     def read():
         variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-        return [np.asarray(each.value).tobytes() for each in variables]
+        return [to_array(each).tobytes() for each in variables]
 
     before, state = read(), (random.getstate(), np.random.get_state()[1].tobytes())
     prove(session, session, 3)
