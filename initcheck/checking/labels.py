@@ -304,7 +304,7 @@ def _make_loss(output: np.ndarray[Any, Any], random: np.random.Generator) -> Cal
     keras = import_keras()
     if output.ndim < 2 or output.shape[-1] < 2:
         targets = random.standard_normal(output.shape).astype(np.float32)
-        return lambda values: keras.ops.mean(keras.ops.square(values - targets))
+        return lambda values: keras.ops.mean(keras.ops.square(keras.ops.subtract(values, targets)))
     classes = random.integers(0, output.shape[-1], output.shape[:-1]).astype(np.int32)
     sums = np.asarray(output, dtype=np.float64).sum(axis=-1)
     logits = bool((output < 0.0).any() or not (np.abs(sums - 1.0) <= _SUM_TOLERANCE).all())

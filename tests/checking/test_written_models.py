@@ -50,13 +50,17 @@ def make_edits(loaded, new):
     return edits
 
 
+def write_model(code, folder, monkeypatch):
+    """Write a model's code into a folder, and work there."""
+    if "tensorflow" in code:
+        pytest.importorskip("tensorflow", reason="the model is written with TensorFlow's Keras")
+    (folder / "models.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(folder)
+
+
 @pytest.fixture
 def written(tmp_path, monkeypatch, request):
-    if "tensorflow" in MODELS[request.param].code:
-        pytest.importorskip("tensorflow", reason="the model is written with TensorFlow's Keras")
-    path = tmp_path / "models.py"
-    path.write_text(MODELS[request.param].code, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    write_model(MODELS[request.param].code, tmp_path, monkeypatch)
     return request.param
 
 
@@ -88,8 +92,7 @@ def test_what_would_be_a_guess_is_not_written_and_the_reason_is_given(written):
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_layer_behind_an_input_scales_what_all_others_receive(name, tmp_path, monkeypatch):
-    (tmp_path / "models.py").write_text(INPUTS[name], encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    write_model(INPUTS[name], tmp_path, monkeypatch)
     loaded = load_model("models.py:build")
     made = [each for each in loaded.constructions.values() if type(each.made).__name__ == "InputLayer"]
     edit = Edit("input", "", "", "keras.layers.Rescaling(1 / 255)", find_call(loaded, made[0].made).site)
