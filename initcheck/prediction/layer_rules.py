@@ -24,6 +24,7 @@ from initcheck.prediction.signal import (
     pass_unchanged,
     require_kernel,
 )
+from initcheck.probe.capture import own_activation
 from initcheck.theory.breakpoints import Array
 from initcheck.theory.gaussian import Activation, find_activation
 from initcheck.theory.layers import compute_dropout_gain, compute_normalized_gradient_gain
@@ -168,6 +169,7 @@ def _pass_function(inputs: Sequence[Signal], phi: Activation) -> LayerEffect:
 
 def find_function(function: Any) -> Activation | None:
     """Find the theory's view of a layer's activation function, a function or a layer; None for the identity."""
+    function = own_activation(function)
     if function is None:
         return None
     keras = import_keras()

@@ -270,7 +270,7 @@ class Capture:
             yield
             return
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def apply(*args: Any, **kwargs: Any) -> Any:
             if self._muted or not args or self._reason_against(args[0]) is not None:
                 return activation(*args, **kwargs)
             preactivation = backend().copy_tensor(args[0])
@@ -278,11 +278,29 @@ class Capture:
             return activation(preactivation, *args[1:], **kwargs)
 
         # Through __dict__: assigning the attribute would be noticed by Keras' tracking of state.
-        attributes["activation"] = watched
+        attributes["activation"] = _WatchedActivation(activation, apply)
         try:
             yield
         finally:
             attributes["activation"] = activation
+
+
+@dataclass(frozen=True)
+class _WatchedActivation:
+    """Stands in a layer for its activation function during a call that is measured."""
+
+    own: Callable[..., Any]
+    apply: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.apply(*args, **kwargs)
+
+
+def own_activation(activation: Any) -> Any:
+    """Return a layer's activation function as the user gave it, also while another thread measures the layer."""
+    while isinstance(activation, _WatchedActivation):
+        activation = activation.own
+    return activation
 
 
 _PLAIN: Final = (bool, int, float, str)

@@ -15,6 +15,7 @@ from marked import slow
 
 from initcheck.models.initializers import InitializerSpec
 from initcheck.prediction import ModelPredictor, add_site_predictions
+from initcheck.prediction.layer_rules import find_function
 from initcheck.probe import Probe
 
 SEEDS = range(40)
@@ -284,6 +285,22 @@ def test_normalization_of_few_samples_dropout_of_everything_and_weights_used_twi
     inputs = keras.Input((32,))
     _, prediction = predict(keras.Model(inputs, build(inputs)), normal(3, 32), range(3))
     assert reason in prediction.unknown[layer]
+
+
+def test_an_activation_function_is_read_as_it_is_while_its_layer_is_measured():
+    """A study predicts from a model in one thread while another one measures it."""
+    seen = []
+
+    class Looking(keras.layers.Dense):
+        def call(self, inputs):
+            seen.append(find_function(self.activation).name)
+            return super().call(inputs)
+
+    inputs = keras.Input((16,))
+    model = keras.Model(inputs, Looking(8, "tanh")(inputs))
+    before = len(seen)
+    Probe(model, normal(4, 16)).measure(range(2))
+    assert len(seen) > before and set(seen) == {"tanh"}
 
 
 def test_a_layer_of_the_users_own_is_not_predicted_even_if_it_derives_from_dense():
