@@ -493,7 +493,7 @@ print(bool((first.kernel.numpy() == second.kernel.numpy()).all()))""",
 SEED_PERIOD: Final = KnownCause(
     slug="seed_period",
     title="Seeds that are 2,147,483,646 apart give the same numbers on TensorFlow",
-    label="period of seeds",
+    label="period of seeds on TensorFlow",
     text="Keras takes seeds modulo 2^31 - 2 there.",
     basis="assumed",
     code="""\
@@ -507,7 +507,7 @@ print(bool(keras.ops.all(one == other)))""",
 SEED_BITS: Final = KnownCause(
     slug="seed_bits",
     title="Seeds that are 2^32 apart give the same numbers on PyTorch, a seed of -1 those of 2^32 - 1",
-    label="period of seeds",
+    label="period of seeds on PyTorch",
     text="Keras keeps the lowest 32 bits of the sum of a seed and of the number of draws. From 3.5 to 3.13 it refused "
     "seeds of more than 31 bits.",
     basis="assumed",
@@ -522,7 +522,7 @@ print(bool(keras.ops.all(one == other)))""",
 SEED_INT32: Final = KnownCause(
     slug="seed_int32",
     title="Seeds of more than 31 bits are refused on PyTorch",
-    label="range of seeds",
+    label="range of seeds on PyTorch",
     text="The state of a SeedGenerator had 32 bits with a sign there. The error is PyTorch’s RuntimeError.",
     basis="stated",
     quotations=(
@@ -556,7 +556,7 @@ print(bool(keras.ops.all(second == keras.random.normal((4,), seed=6))))""",
 SEED_RANGE: Final = KnownCause(
     slug="seed_range",
     title="Negative seeds, and seeds from 2^32 on, are refused on JAX",
-    label="range of seeds",
+    label="range of seeds on JAX",
     text="The state of a SeedGenerator has 32 bits without a sign there. The error is NumPy’s OverflowError.",
     basis="stated",
     quotations=(

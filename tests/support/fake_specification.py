@@ -74,7 +74,7 @@ def make_claim(name: str, value: float, control: float | None = None, false_alar
     refuted = fields.get("expected") == "refuted"
     right = 1.0 if refuted else 0.0
     return Claim(
-        cause=causes.TRANSPOSED if refuted else None,
+        cause=fields.pop("cause", causes.TRANSPOSED if refuted else None),
         id=name,
         statement=f"The statement of {name} & <others>.",
         source="Nobody, 2001",

@@ -101,6 +101,11 @@ class Change:
         return format_names(list(subjects), most=8)
 
     @property
+    def backends(self) -> list[str]:
+        """The backends that differ; none of what changed with a version."""
+        return self.where.split(" and ") if self.kind == "differs" else []
+
+    @property
     def place(self) -> str:
         """Where it is otherwise, in words: "Keras 3.15", "PyTorch alone"."""
         return f"{self.where} alone" if self.kind == "differs" else f"Keras {format_version(self.where)}"
@@ -163,6 +168,7 @@ class Runs:
     def changes(self) -> list[Change]:
         """What changed: what broke first, then what was fixed, the newest first; what differs between backends last."""
         found: dict[tuple[Kind, str, str], dict[str, None]] = {}
+        common = self._find_common_causes()
         for name, own in self.claims.items():
             runs = list(zip(self.setups, own, strict=True))
             for (before, older), (since, newer) in pairwise(runs):
@@ -170,14 +176,23 @@ class Runs:
                     changed = _describe_change(older, newer, since.version)
                     if changed is not None:
                         found.setdefault(changed, {})[name] = None
-            for version in dict.fromkeys(setup.version for setup in self.setups):
+            for version in common:
                 there = {setup.backend: each for setup, each in runs if setup.version == version and each is not None}
-                for differs in _describe_differences(there):
+                for differs in _describe_differences(there, common[version]):
                     found.setdefault(differs, {})[name] = None
-        kinds = list(_MARKS)
+        kinds, titles = list(_MARKS), list(BACKENDS.values())
         changes = [Change(*key, tuple(claims)) for key, claims in found.items()]
         newest_first = sorted(changes, key=lambda change: order(change.where), reverse=True)
-        return sorted(newest_first, key=lambda change: (kinds.index(change.kind), not change.reason))
+        by_backend = sorted(newest_first, key=lambda change: [titles.index(each) for each in change.backends])
+        return sorted(by_backend, key=lambda change: (kinds.index(change.kind), not change.reason))
+
+    def _find_common_causes(self) -> dict[str, frozenset[str]]:
+        """Find for each version the causes by which claims are false on every backend."""
+        found: dict[str, list[frozenset[str]]] = {}
+        for setup, record in zip(self.setups, self.records, strict=True):
+            causes = frozenset(each.cause for each in record.claims if each.status == "refuted")
+            found.setdefault(setup.version, []).append(causes)
+        return {version: frozenset.intersection(*causes) for version, causes in found.items()}
 
 
 def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tuple[Kind, str, str] | None:
@@ -196,13 +211,17 @@ def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tu
     return "changed", "", version
 
 
-def _describe_differences(there: Mapping[str, ClaimRecord]) -> Iterator[tuple[Kind, str, str]]:
-    """Say by which causes a claim is false on which backends in one version; nothing where all came out alike."""
-    if len({each.status for each in there.values()}) < 2 or not all(each.green for each in there.values()):
+def _describe_differences(there: Mapping[str, ClaimRecord], common: frozenset[str]) -> Iterator[tuple[Kind, str, str]]:
+    """Say by which causes a claim is false on which backends in one version; nothing where all came out alike.
+
+    One that is false where it is there, by a cause that the others have as well, is only about some.
+    """
+    statuses = {each.status for each in there.values()}
+    if len(statuses) < 2 or not all(each.green for each in there.values()):
         return
     by_cause: dict[str, list[str]] = {}
     for backend, each in there.items():
-        if each.status == "refuted":
+        if each.status == "refuted" and not (each.cause in common and "holds" not in statuses):
             by_cause.setdefault(each.cause, []).append(BACKENDS[backend])
     if not by_cause:
         by_cause[""] = [BACKENDS[backend] for backend, each in there.items() if each.status != "not there"]
@@ -263,7 +282,8 @@ def _write_answer(runs: Runs, changes: Sequence[Change]) -> Answer:
     first, last = format_version(versions[0]), format_version(versions[-1])
     named = f"Keras {first} to {last}" if len(versions) > 1 else f"Keras {first}"
     differs = Counter(change.where for change in changes if change.kind == "differs" and change.reason)
-    alone = "".join(f" {count(number, 'fault')} on {where} alone." for where, number in differs.items())
+    listed = ", ".join(f"{number} of {where}" for where, number in differs.items())
+    alone = f" Faults that are not of all backends: {listed}." if listed else ""
     verdict = (
         f"{named}: {count(fixed, 'fault')} fixed, {broke} new.{alone} "
         f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out the same in all {len(runs.setups)} runs."

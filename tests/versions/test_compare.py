@@ -14,7 +14,7 @@ from html_page import Page
 
 from initcheck.core.errors import DataError
 from initcheck.pages.html import render_html
-from initcheck.spec import claim
+from initcheck.spec import causes, claim
 from initcheck.spec.claim import Claim, RunContext
 from initcheck.spec.records import SpecificationRecord, make_record, specification_json
 from initcheck.spec.versions import KerasVersions
@@ -97,6 +97,8 @@ BY_BACKEND = (
     make_claim("first.subject.false", 0.0, backends=("torch",), **FALSE),
     make_claim("first.subject.false", 1.0, backends=("tensorflow", "jax")),
     make_claim("second.subject.compiled", 1.0, backends=("tensorflow", "jax")),
+    make_claim("second.subject.setter", 0.0, backends=("jax",), expected="refuted", cause=causes.ONE_SEED),
+    make_claim("second.subject.false", 0.0, expected="refuted", cause=causes.ONE_SEED),
 )
 
 
@@ -106,10 +108,15 @@ def test_what_differs_between_backends_has_its_cause_its_backends_and_its_claims
     assert [(each.kind, each.reason, each.place, each.claims) for each in runs.changes] == [
         ("differs", "transposed", "PyTorch alone", ("first.subject.false",)),
         ("differs", "", "TensorFlow and JAX alone", ("second.subject.compiled",)),
+        # False on JAX, where it is there, by a cause of all three.
+        ("differs", "", "JAX alone", ("second.subject.setter",)),
     ]
-    assert runs.same == ["first.subject.same"]
+    assert runs.same == ["first.subject.same", "second.subject.false"]
     page = Page(render_html(build_page(runs)))
-    assert "0 faults fixed, 0 new. 1 fault on PyTorch alone. 1 of 3 claims came out the same" in page.text
+    assert (
+        "0 faults fixed, 0 new. Faults that are not of all backends: 1 of PyTorch. 2 of 5 claims came out the same"
+        in page.text
+    )
     assert "False on PyTorch alone." in page.text
     assert {"#differs-transposed", "#differs"} <= set(page.addresses)
 
