@@ -23,6 +23,9 @@ DTYPES: Final = ("float16", "bfloat16", "float32", "float64")
 _SHAPE: Final = (300, 500)
 _MARGIN: Final = 0.03
 _DRAWS: Final = math.ceil(size_of_equivalence(2.0, _MARGIN) / math.prod(_SHAPE))
+_ROUNDED: Final = 0.006
+"""How far off a variance may be in bfloat16: by 2^-8 where the standard deviation is rounded, .0053 were counted."""
+_DRAWS_ROUNDED: Final = math.ceil(size_of_equivalence(2.0, _MARGIN - _ROUNDED) / math.prod(_SHAPE))
 
 
 def claims() -> Iterator[Claim]:
@@ -139,7 +142,7 @@ def _calibrated(subject: Subject, dtype: str) -> Iterator[Claim]:
     # normal numbers of them, with means that are off by .012 to .018.
     counts: dict[int, tuple[str, ...]] = {(3 if coarse else 1) * _DRAWS: ()}
     if dtype == "bfloat16" and not coarse:
-        counts = {_DRAWS: ("tensorflow", "torch"), 6 * _DRAWS: ("jax",)}
+        counts = {_DRAWS_ROUNDED: ("tensorflow", "torch"), 6 * _DRAWS: ("jax",)}
     for count, backends in counts.items():
         draws = Draws(subject, _SHAPE, count, dtype)
         yield Claim(
