@@ -380,7 +380,7 @@ def _write_theory(summary: pd.DataFrame, chosen: MapAxes) -> Section:
         ),
         paragraph(
             "Why the two may differ besides by chance: the next order in 1/width, in deep and narrow networks; and "
-            "float32. A signal below 1e-38 is flushed to zero, and TensorFlow's ",
+            "float32. TensorFlow and JAX flush a signal below 1e-38 to zero, and TensorFlow's ",
             code("elu"),
             " and ",
             code("selu"),

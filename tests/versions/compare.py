@@ -187,12 +187,13 @@ class Runs:
         return sorted(by_backend, key=lambda change: (kinds.index(change.kind), not change.reason))
 
     def _find_common_causes(self) -> dict[str, frozenset[str]]:
-        """Find for each version the causes by which claims are false on every backend."""
+        """Find the causes by which claims are false on every backend, for each version that all backends have run."""
         found: dict[str, list[frozenset[str]]] = {}
         for setup, record in zip(self.setups, self.records, strict=True):
             causes = frozenset(each.cause for each in record.claims if each.status == "refuted")
             found.setdefault(setup.version, []).append(causes)
-        return {version: frozenset.intersection(*causes) for version, causes in found.items()}
+        most = len({setup.backend for setup in self.setups})
+        return {version: frozenset.intersection(*causes) for version, causes in found.items() if len(causes) == most}
 
 
 def _describe_change(older: ClaimRecord, newer: ClaimRecord, version: str) -> tuple[Kind, str, str] | None:

@@ -125,6 +125,9 @@ def test_versions_are_compared_on_one_backend_and_backends_in_one_version(measur
     """A version on one backend and another on another say nothing of either."""
     runs = Runs([measure(OLD), measure(NEW, backend="jax")])
     assert runs.changes == []
+    # Of a version that one backend did not run, nothing is said of one backend alone.
+    on = [measure(OLD, BY_BACKEND, backend) for backend in ("tensorflow", "torch")]
+    assert Runs([*on, measure(NEW, BY_BACKEND, "jax")]).changes == []
 
 
 def test_what_json_makes_of_numbers_is_undone(measure, tmp_path):
