@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from initcheck.backend.runtime import BACKENDS
 from initcheck.spec.versions import INITIALIZER_AXES, KerasVersions
 
 Basis = Literal["stated", "applied", "assumed"]
@@ -77,6 +78,12 @@ class KnownCause:
     """The backends on which it does; empty for all."""
     issues: tuple[str, ...] = ()
     """Addresses of issues and pull requests that are about it."""
+
+
+def setups_without(cause: KnownCause) -> tuple[dict[str, Any], ...]:
+    """Give where a cause of one backend is not, as fields of a claim: before it came, and on the other backends."""
+    others = tuple(each for each in BACKENDS if each not in cause.backends)
+    return {"backends": others}, {"backends": cause.backends, "keras": KerasVersions(until=cause.keras.since)}
 
 
 def documentation_address(name: str) -> str:
@@ -688,6 +695,22 @@ print(keras.backend.standardize_dtype(values.dtype))""",
     backends=("jax",),
 )
 
+STFT_FLOAT64: Final = KnownCause(
+    slug="stft_float64",
+    title="STFT gives float32 where float64 is asked for on PyTorch",
+    label="STFT in float64",
+    text="Its arithmetic narrows float64 to float32 there. The nightly version of 2026-08-06 did not, that of "
+    "2026-09-10 does.",
+    basis="stated",
+    quotations=(Quotation("keras.initializers.STFT.__call__", "dtype: Optional dtype of the tensor."),),
+    code="""\
+values = keras.initializers.STFT()((16, 1, 9), dtype="float64")
+print(keras.backend.standardize_dtype(values.dtype))""",
+    prints="float32",
+    keras=KerasVersions(since="3.16.0.dev2026091004"),
+    backends=("torch",),
+)
+
 TWO_TABLES: Final = KnownCause(
     slug="two_tables",
     title="The two tables of an untied ReversibleEmbedding start with the same numbers",
@@ -794,6 +817,7 @@ CAUSES: Final[Mapping[str, KnownCause]] = MappingProxyType(
                 BFLOAT16,
                 CONSTANT_PRECISION,
                 FLOAT64_OFF,
+                STFT_FLOAT64,
                 TWO_TABLES,
             ),
             *(GLOROT, HE, SIZE_ALONE, TINY_INPUTS, FIRST_LOSS, NORMALIZATION, NOTEBOOK),

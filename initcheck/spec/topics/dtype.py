@@ -31,7 +31,7 @@ _DRAWS_ROUNDED: Final = math.ceil(size_of_equivalence(2.0, _MARGIN - _ROUNDED) /
 def claims() -> Iterator[Claim]:
     """List the claims."""
     for subject in subjects.ALL:
-        yield _returned(subject)
+        yield from _returned(subject)
     for subject in subjects.INDEPENDENT:
         # float32 is the subject of the topic "distribution".
         for dtype in ("float64", "float16", "bfloat16"):
@@ -78,19 +78,35 @@ class ReturnedDtypes:
         yield ExactRow("none, floatx float64", float(got != "float64" or self.ignore), seen=got)
 
 
-def _returned(subject: Subject) -> Claim:
+def _returned(subject: Subject) -> Iterator[Claim]:
     # No QR factorization is there in half precision: a claim of its own.
     dtypes = ("float32", "float64") if subject in subjects.ORTHOGONAL else DTYPES
-    return Claim(
+    returned = ReturnedDtypes(subject, dtypes)
+    claim = partial(
+        Claim,
         id=f"dtype.{subject.slug}.returned",
         statement=f"{subject.label} returns the dtype that it is asked for, by default keras.config.floatx().",
         source=f"{subjects.cite(subject)}, argument dtype of the call",
         condition=", ".join(dtypes),
-        experiment=ReturnedDtypes(subject, dtypes),
+        experiment=returned,
         decide=AllWithin("another dtype"),
-        control=ReturnedDtypes(subject, dtypes, ignore=True),
-        control_note="float32 asked for in place of each dtype",
     )
+    narrowed = subject.slug in ("stft", "stft_imaginary_spectrum")
+    for setup in causes.setups_without(causes.STFT_FLOAT64) if narrowed else ({},):
+        yield claim(
+            control=replace(returned, ignore=True), control_note="float32 asked for in place of each dtype", **setup
+        )
+    if narrowed:
+        yield claim(
+            control=replace(
+                returned, subject=next(each for each in subjects.ALL if each.slug == "stft_without_window")
+            ),
+            control_note="without a window",
+            expected="refuted",
+            cause=causes.STFT_FLOAT64,
+            keras=causes.STFT_FLOAT64.keras,
+            backends=causes.STFT_FLOAT64.backends,
+        )
 
 
 def _float64_untold() -> Iterator[Claim]:

@@ -10,7 +10,11 @@ from typing import Any, Final
 from initcheck.spec import causes
 from initcheck.spec.claim import Claim
 from initcheck.spec.decisions import CLAIM_FALSE_ALARM, AllWithin, NoDifference
-from initcheck.spec.topics.determinism.configuration import ALIASES_OF_ANOTHER_CLASS, ConfigurationTrial
+from initcheck.spec.topics.determinism.configuration import (
+    ALIASES_OF_ANOTHER_CLASS,
+    WITHOUT_FLOAT64,
+    ConfigurationTrial,
+)
 from initcheck.spec.topics.determinism.measurement import ALL, CLASSES, RANDOM, SHARE, Constructor, Trial
 from initcheck.spec.topics.determinism.seeds import (
     CLASSES_WITHOUT_SEED,
@@ -265,13 +269,25 @@ def _of_configuration(subject: Constructor) -> Iterator[Claim]:
         decide=_CORRELATED if subject.random else _CASES,
         rows=("C3",),
     )
-    yield _claim(
-        ConfigurationTrial("arguments", subject),
+    arguments = partial(
+        _claim,
+        trial := ConfigurationTrial("arguments", subject),
         "every argument of the constructor, and the dtype and shape of the call, change the values as documented.",
-        "argument ignored" if subject.others else "values vary",
         condition="the same seed, against the values with other arguments, scaled and shifted in double precision",
         decide=_CASES,
     )
+    narrowed = subject.class_name == "STFT"
+    for setup in causes.setups_without(causes.STFT_FLOAT64) if narrowed else ({},):
+        yield arguments("argument ignored" if subject.others else "values vary", **setup)
+    if narrowed:
+        yield arguments(
+            WITHOUT_FLOAT64,
+            control=replace(trial, variant=WITHOUT_FLOAT64),
+            expected="refuted",
+            cause=causes.STFT_FLOAT64,
+            keras=causes.STFT_FLOAT64.keras,
+            backends=causes.STFT_FLOAT64.backends,
+        )
     yield _claim(
         SeedTrial("python_random_state", subject),
         "made without a seed it takes one number from Python's random state, else none."
