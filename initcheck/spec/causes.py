@@ -698,7 +698,7 @@ print(keras.backend.standardize_dtype(values.dtype))""",
 STFT_FLOAT64: Final = KnownCause(
     slug="stft_float64",
     title="STFT gives float32 where float64 is asked for on PyTorch",
-    label="STFT in float64",
+    label="STFT in float64 on PyTorch",
     text="Its arithmetic narrows float64 to float32 there. The nightly version of 2026-08-06 did not, that of "
     "2026-09-10 does.",
     basis="stated",

@@ -442,8 +442,8 @@ def _write_method(runs: Runs) -> Section:
     caption = prose("Each run: its day, its seed, what it found and with what.")
     table = Table(caption, ("Version", "Day", "Seed", "Found", "With"), rows, code_headers=False)
     how = paragraph(
-        "Each version was installed in an environment of its own, and the same claims were measured with the same "
-        "seeds. What is expected of a version is part of each claim; one that comes out otherwise turns the run red."
+        "Under each version, and on each backend, the same claims were measured with the same seeds. What is expected "
+        "there is part of each claim; one that comes out otherwise turns the run red."
     )
     # Where it wrote its own pages is of no interest.
     command = re.sub(r" --report \S+", "", runs.records[-1].command_line)
