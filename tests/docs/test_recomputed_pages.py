@@ -369,7 +369,7 @@ def test_the_false_alarms_that_are_printed_are_those_that_were_counted():
         assert 1.0 - binomial_tail(hits - 1, count, low) == pytest.approx(0.025, rel=0.05)
         assert binomial_tail(hits, count, high) == pytest.approx(0.025, rel=0.1)
         if name == "of a run":
-            assert f"1 false alarm in 200 runs (95% interval {100 * low:.3f}% to {100 * high:.1f}%)" in read_page(
+            assert f"1 false alarm in {runs} runs (95% interval {100 * low:.3f}% to {100 * high:.1f}%)" in read_page(
                 "docs/decisions/0005-how-claims-are-decided.md"
             )
     assert f"{runs} runs at the base seeds {table['seed'].min()} to {table['seed'].max()}" in page
