@@ -221,7 +221,7 @@ def _describe_since(cause: KnownCause) -> str:
         return ""
     since, until = cause.keras.since, cause.keras.until
     fixed = f" Until Keras {format_version(until)}." if until else ""
-    return (f" In Keras {since} already." if since == FIRST_TRIED else f" Since Keras {since}.") + fixed
+    return (f" In Keras {since} already." if since == FIRST_TRIED else f" Since Keras {format_version(since)}.") + fixed
 
 
 def describe_effect(evidence: Evidence) -> str:
