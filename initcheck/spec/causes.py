@@ -299,7 +299,7 @@ print(keras.initializers.Identity(gain=2.0).clone().gain)""",
 GLOBAL_GENERATOR: Final = KnownCause(
     slug="global_generator",
     title="set_random_seed does not restart the generator of keras.random",
-    label="set_random_seed and keras.random",
+    label="set_random_seed",
     text="What keras.random draws without a seed comes from a generator of Keras’ own, which went on as it was before "
     "Keras 3.13.",
     basis="stated",

@@ -271,8 +271,9 @@ def build_page(runs: Runs) -> Document:
         )
     sections += [section for kind in _MARKS if (section := _write_kind(runs, changes, kind)) is not None]
     sections += [_write_same(runs), _write_method(runs)]
-    *older, newest = map(str, runs.setups)
-    subtitle = prose(f"{count(len(runs.claims), 'claim')}, measured under Keras {', '.join(older)} and {newest}.")
+    *others, last = [BACKENDS[each] for each in dict.fromkeys(setup.backend for setup in runs.setups)]
+    on = f"{', '.join(others)} and {last}" if others else last
+    subtitle = prose(f"{count(len(runs.claims), 'claim')} on {on}.")
     by = "backend and version" if len({setup.backend for setup in runs.setups}) > 1 else "version"
     return Document(f"The specification, by {by} of Keras", subtitle, tuple(sections), _write_answer(runs, changes))
 
@@ -283,11 +284,10 @@ def _write_answer(runs: Runs, changes: Sequence[Change]) -> Answer:
     first, last = format_version(versions[0]), format_version(versions[-1])
     named = f"Keras {first} to {last}" if len(versions) > 1 else f"Keras {first}"
     differs = Counter(change.where for change in changes if change.kind == "differs" and change.reason)
-    listed = ", ".join(f"{number} of {where}" for where, number in differs.items())
-    alone = f" Faults that are not of all backends: {listed}." if listed else ""
+    alone = f", {sum(differs.values())} of some backends alone" if differs else ""
     verdict = (
-        f"{named}: {count(fixed, 'fault')} fixed, {broke} new.{alone} "
-        f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out the same in all {len(runs.setups)} runs."
+        f"{named}: {count(fixed, 'fault')} fixed, {broke} new{alone}. "
+        f"{len(runs.same):,} of {count(len(runs.claims), 'claim')} came out alike in all {len(runs.setups)} runs."
     )
     amiss = runs.amiss
     if amiss:
@@ -297,22 +297,16 @@ def _write_answer(runs: Runs, changes: Sequence[Change]) -> Answer:
         (str(_claims_of(changes, "broke")), "claims are false now that held"),
         (str(_claims_of(changes, "came", "ended")), "claims are about some versions only"),
     ]
-    if differs:
-        values.append((str(_claims_of(changes, "differs")), "claims differ between backends"))
     rows = tuple(
         table_row(
             CAUSES[change.reason].label,
-            Cell(
-                change.kind,
-                (change.place, count(len(change.claims), "claim")),
-                tone=_MARKS[change.kind],
-            ),
-            link=_anchor(change),
+            Cell(change.kind, (change.place,), tone=_MARKS[change.kind]),
+            link=_anchor(change) if change.kind == "broke" else change.kind,
         )
         for change in changes
-        if change.reason
+        if change.kind in ("broke", "fixed")
     )
-    caption = prose("What is or was false, where and since when; each leads to its claims.")
+    caption = prose("What changed, and since when; each leads to its claims.")
     table = Table(caption, ("What", "Change"), rows, code_headers=False)
     return Answer(prose(verdict), "failed" if amiss else "passed", tuple(values), (table,) if rows else ())
 
@@ -329,11 +323,17 @@ def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | 
     own = [change for change in changes if change.kind == kind]
     if not own:
         return None
-    lead = paragraph(_LEADS[kind])
+    lead: tuple[Block, ...] = (paragraph(_LEADS[kind]),)
+    if kind != "broke":
+        lead += tuple(
+            Details(prose(strong(change.place), f": {change.title}"), _write_change(runs, change))
+            for change in own
+            if change.reason
+        )
     parts = tuple(
         Section(_anchor(change), change.title, _write_change(runs, change), brief=CAUSES[change.reason].label)
         for change in own
-        if change.reason
+        if change.reason and kind == "broke"
     )
     about = {"came": "Came in ", "ended": "Ended in ", "changed": "Changed in ", "differs": "About "}
     folded = tuple(
@@ -344,7 +344,7 @@ def _write_kind(runs: Runs, changes: Sequence[Change], kind: Kind) -> Section | 
         for change in own
         if not change.reason
     )
-    return Section(kind, _TITLES[kind], (lead, *folded), parts)
+    return Section(kind, _TITLES[kind], (*lead, *folded), parts)
 
 
 def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
@@ -359,8 +359,7 @@ def _write_change(runs: Runs, change: Change) -> tuple[Block, ...]:
         blocks.append(Bullets(tuple(prose("See ", link, ".") for link in links)))
     table = _tabulate(runs, change.claims, change.title)
     summary = prose(count(len(change.claims), "claim"))
-    listed = table if len(change.claims) <= 2 else Details(summary, (table,))
-    return (*blocks, _show_worst(runs, change), listed)
+    return (*blocks, _show_worst(runs, change), Details(summary, (table,)))
 
 
 def _show_worst(runs: Runs, change: Change) -> Definitions:
@@ -447,7 +446,8 @@ def _write_method(runs: Runs) -> Section:
     )
     # Where it wrote its own pages is of no interest.
     command = re.sub(r" --report \S+", "", runs.records[-1].command_line)
-    return Section("method", "How it was measured", (how, CodeBlock(command), table))
+    listed = Details(prose(count(len(rows), "run")), (table,))
+    return Section("method", "How it was measured", (how, CodeBlock(command), listed))
 
 
 def _name_library(versions: Mapping[str, str]) -> str:
