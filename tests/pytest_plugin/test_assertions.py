@@ -133,7 +133,7 @@ def test_a_claim_that_is_broken_fails_and_an_unknown_one_is_named(project):
     assert "second.red.broken is broken: The value is 0.0; the seed was " in text
     assert "Reproduce: initcheck spec -k second.red.broken" in text
     assert "Unknown claim 'distribution.he_normal.varance'. Did you mean distribution.he_normal.variance" in text
-    assert "second.later.holds is not there: Of Keras 99.0 and newer; " in text
+    assert "second.later.holds is not there: It is about Keras 99.0 and newer; " in text
     assert "3 failed" in text
 
 
