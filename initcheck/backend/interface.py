@@ -166,14 +166,6 @@ class Backend(Protocol):
         """Compile a function of tensors; it is traced once, when it is first called."""
         ...
 
-    def without_overhead(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Let a function of tensors, which has no branches, run without what Keras does around each operation.
-
-        In a graph that is so anyway. Elsewhere the function has to make the same operations for tensors of the same
-        shapes and dtypes.
-        """
-        ...
-
     def trace(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         """Trace a function of tensors now."""
         ...

@@ -267,9 +267,6 @@ class JaxBackend:
     def compile_once(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:  # noqa: ARG002
         return _Compiled(function)
 
-    def without_overhead(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
-
     def trace(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         compiled = _Compiled(function)
         compiled.trace(signature)

@@ -100,9 +100,6 @@ class TensorFlowBackend:
     def compile_once(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         return _compile(function, signature)
 
-    def without_overhead(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
-
     def trace(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         specification = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
         traced: Callable[..., Any] = tf.function(

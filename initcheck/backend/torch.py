@@ -6,7 +6,6 @@ those of Python.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.autograd.graph import get_gradient_edge
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -36,9 +34,6 @@ An attribute stays as long as the tensor does, and keeps nothing alive.
 
 _CONSTANT: Final = "constant"
 """Stands for all that was there before the pass and is no source of it."""
-
-_CALLS_BEFORE_TRACING: Final = 16
-"""So often is a function called on tensors of some shapes before it is traced for them: tracing takes as long."""
 
 _KINDS: Final[dict[str, OperationKind]] = {
     **dict.fromkeys(
@@ -180,23 +175,6 @@ class TorchBackend:
 
     def compile_once(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         return _without_derivatives(function, signature)
-
-    def without_overhead(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        calls: Counter[Hashable] = Counter()
-        traced: dict[Hashable, Callable[..., Any]] = {}
-
-        def call(*tensors: Any) -> Any:
-            key = tuple((each.shape, each.dtype, each.device) for each in tensors)
-            if key in traced:
-                return traced[key](*tensors)
-            calls[key] += 1
-            if calls[key] < _CALLS_BEFORE_TRACING:
-                return function(*tensors)
-            # What Keras does around each operation takes longer than PyTorch's own operations, which are kept.
-            traced[key] = make_fx(function)(*tensors)
-            return traced[key](*tensors)
-
-        return call
 
     def trace(self, function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         return _without_derivatives(function, signature)

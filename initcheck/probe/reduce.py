@@ -285,21 +285,14 @@ def _compile_reduction(
         parts = [] if form is None else [_reduce_forward_float64(given, form)]
         return ops.concatenate([*parts, _reduce_backward_float64(given)]) if backward else parts[0]
 
-    def reduce_float32(*tensors: Any) -> tuple[Any, Any]:
-        given = dict(zip(names, tensors, strict=True))
-        taken = [] if form is None else [_reduce_forward_float32(given, form)]
-        taken += [_reduce_backward_float32(given)] if backward else []
-        reduced = ops.concatenate([parts for parts, _ in taken])
-        return reduced, _is_accurate([square for _, squares in taken for square in squares])
-
-    # The reduction of a large output has a branch of its own.
-    quick = backend().without_overhead(reduce_float32) if form is None or form.small else reduce_float32
-
     def reduce(*tensors: Any) -> Any:
         given = dict(zip(names, tensors, strict=True))
         if "float64" in {dtype for _, _, dtype in signature}:
             return reduce_float64(given)
-        reduced, accurate = quick(*tensors)
+        taken = [] if form is None else [_reduce_forward_float32(given, form)]
+        taken += [_reduce_backward_float32(given)] if backward else []
+        reduced = ops.concatenate([parts for parts, _ in taken])
+        accurate = _is_accurate([square for _, squares in taken for square in squares])
         return backend().cond(accurate, lambda: reduced, lambda: reduce_float64(given))
 
     return backend().compile_function(reduce, [(shape, dtype) for _, shape, dtype in signature])

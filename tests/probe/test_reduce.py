@@ -53,29 +53,6 @@ def test_mean_squares_are_right_at_any_size_a_float32_can_have(exponent):
     assert parts["batch_square"] - parts["batch_mean_square"] == pytest.approx(exact.var(axis=0).mean(), rel=1e-6)
 
 
-def make_site(number, factor):
-    random = np.random.default_rng(number)
-    names = ("output", "preactivation", "gradient", "kernel", "kernel_gradient")
-    shapes = ((17, 11), (17, 11), (17, 11), (13, 11), (13, 11))
-    values = {name: factor * random.normal(size=each) for name, each in zip(names, shapes, strict=True)}
-    values["output"] = np.maximum(values["output"], 0.0)
-    tensors = {name: keras.ops.convert_to_tensor(each.astype("float32")) for name, each in values.items()}
-    return SiteTensors(bounds=(-1.0, 1.0), **tensors)
-
-
-def test_a_site_is_reduced_to_the_same_numbers_however_often_its_shapes_were_met():
-    factors = (1.0, 2.0, 1e-25, 1e25, np.nan)
-    sites = [make_site(number, factor) for number, factor in enumerate(factors)]
-    early = [np.asarray(reduce_site(site)) for site in sites]
-    for _ in range(20):
-        reduce_site(sites[0])
-    late = [np.asarray(reduce_site(site)) for site in sites]
-    np.testing.assert_array_equal(late, early)
-    for parts, site in zip(late[:-1], sites, strict=False):
-        exact = np.mean(np.asarray(site.gradient, dtype=np.float64) ** 2)
-        assert parts[PARTS.index("gradient_square")] == pytest.approx(exact, rel=1e-6)
-
-
 @pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
 def test_large_tensors_give_the_same_as_numpy(shape, axis):
