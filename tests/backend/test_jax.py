@@ -46,7 +46,7 @@ def test_what_reads_variables_is_not_described():
 
 
 def test_a_number_of_jax_may_be_a_constant():
-    """Such as those of an optimizer's schedule: they have neither shape nor dtype."""
+    """It has neither shape nor dtype, as a number of Python has none."""
 
     def run(x):
         return x * jnp.asarray(2.0)

@@ -16,7 +16,7 @@ from initcheck.models.initializers import InitializerSpec
 from initcheck.spec.claim import RunContext
 from initcheck.spec.decisions import EstimateWithin, NoDifference
 from initcheck.spec.subjects import DEFECTS, KINDS, Draws, EntryDistribution, Subject, entry_distribution
-from initcheck.spec.topics.entries import Extremes, Finite, Fit, Independence, Moments, Repeats
+from initcheck.spec.topics.entries import Beyond, Extremes, Finite, Fit, Independence, Moments, Repeats
 from initcheck.spec.topics.orthogonality import FourthPowers, Haar, Orthonormality
 
 MEAN, DEVIATION = 0.2, 0.3
@@ -159,6 +159,15 @@ SEEN_BY = {
     "draws": lambda member: (Independence((member,), "draws"), NoDifference("statistic")),
     "order": lambda member: (Independence((member,), "order"), NoDifference("statistic")),
 }
+
+
+@pytest.mark.parametrize("kind", ["uniform", "truncated_normal"])
+def test_entries_beyond_the_support_are_counted(kind):
+    weights = {defect: draws(kind, (200, 250), 6, defect=defect) for defect in ("", "support", "clipped", "variance")}
+    counted = {name: int(RunContext(3).measure(Beyond((each,)))["deviation"].iloc[0]) for name, each in weights.items()}
+    # One entry in a thousand of 300,000 was put there: binomial, within five standard deviations.
+    assert abs(counted["support"] - 300) <= 5 * math.sqrt(300)
+    assert (counted[""], counted["clipped"]) == (0, 0) and counted["variance"] > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

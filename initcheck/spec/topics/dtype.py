@@ -41,7 +41,7 @@ def claims() -> Iterator[Claim]:
         yield _resolution(subject)
         yield _refuses_half(subject)
     yield from _uniform_in_bfloat16()
-    yield from _float64_untold()
+    yield from _float64_as_installed()
 
 
 # --- the dtype returned -----------------------------------------------------------------------------------------------
@@ -54,8 +54,8 @@ class ReturnedDtypes:
     subject: Subject
     dtypes: tuple[str, ...]
     ignore: bool = False
-    told: bool = True
-    """Whether a backend that has float64 switched off is told to use it."""
+    switched_on: bool = True
+    """Whether float64 is switched on for it, on a backend that has it off."""
 
     def measure(self, context: RunContext) -> Iterator[ExactRow]:
         keras = import_keras()
@@ -64,14 +64,14 @@ class ReturnedDtypes:
         default = keras.config.floatx()
         for dtype in (*self.dtypes, None):
             asked = "float32" if self.ignore else dtype
-            with precision(asked if self.told else None):
+            with precision(asked if self.switched_on else None):
                 value = self.subject.target.create(seed)(shape, dtype=asked)
             got = keras.backend.standardize_dtype(value.dtype)
             wanted = dtype or default
             yield ExactRow(dtype or "none", float(got != wanted), seen=got)
         try:
             keras.config.set_floatx("float64")
-            with precision("float64" if self.told else None):
+            with precision("float64" if self.switched_on else None):
                 got = keras.backend.standardize_dtype(self.subject.target.create(seed)(shape).dtype)
         finally:
             keras.config.set_floatx(default)
@@ -109,25 +109,25 @@ def _returned(subject: Subject) -> Iterator[Claim]:
         )
 
 
-def _float64_untold() -> Iterator[Claim]:
+def _float64_as_installed() -> Iterator[Claim]:
     subject = Subject("he_normal", InitializerSpec("HeNormal"))
-    untold = ReturnedDtypes(subject, ("float64",), told=False)
+    as_installed = ReturnedDtypes(subject, ("float64",), switched_on=False)
     claim = partial(
         Claim,
         id="dtype.float64.returned_as_installed",
         statement="Asked for float64, HeNormal returns it without any other setting.",
         source=f"{subjects.cite(subject)}, argument dtype of the call",
         condition="dtype='float64', and keras.config.set_floatx('float64')",
-        experiment=untold,
+        experiment=as_installed,
         decide=AllWithin("another dtype"),
     )
     yield claim(
-        control=replace(untold, ignore=True),
+        control=replace(as_installed, ignore=True),
         control_note="float32 asked for",
         backends=("tensorflow", "torch"),
     )
     yield claim(
-        control=replace(untold, told=True),
+        control=replace(as_installed, switched_on=True),
         control_note="inside jax.enable_x64(True)",
         expected="refuted",
         cause=causes.FLOAT64_OFF,
