@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from fake_specification import make_claim
@@ -94,6 +95,8 @@ def test_what_a_version_does_not_have_is_not_there_and_not_measured(monkeypatch)
     assert outcome.reason == f"It is about Keras 3.14 and newer; here is 3.13.2 on {here}."
     record = make_record(outcome)
     assert ClaimRecord.from_plain(record.to_plain()) == record
+    of_backends = replace(record, backends=("jax", "torch"))
+    assert ClaimRecord.from_plain(of_backends.to_plain()) == of_backends
     assert closing_lines([record])[0] == "NOT THERE 1 claim: about Keras 3.14 and newer."
 
 
